@@ -1,0 +1,149 @@
+"""A published version folder: its layout, its manifest, its digests. LINE B step 4, LINE A before a version serves.
+
+<model>/<number>/
+  saved_model.pb, variables/, fingerprint.pb     what TensorFlow Serving loads
+  assets.extra/tf_serving_warmup_requests        requests from real hold-out images
+  model.keras                                    the network without optimizer state
+  golden/00.jpg ...                              hold-out images whose probabilities the manifest holds
+  curves.png                                     the training, drawn
+  manifest.json                                  written last; lists the sha256 of every other file
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from contract.errors import VersionCorrupt
+from contract.records import Epoch, Metrics, Preprocessing, Recipe
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+GOLDEN_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Images that a runtime must answer as it did when the version was made.
+
+    `files` are paths inside the folder; `probabilities` maps `<runtime>-<precision>` (for example `tensorflow-f32`) to
+    one probability per file. Equal means within `tolerance`.
+    """
+
+    files: tuple[str, ...]
+    probabilities: dict[str, tuple[float, ...]]
+    tolerance: float = GOLDEN_TOLERANCE
+
+
+@dataclass(frozen=True)
+class Network:
+    """What was really trained: the backbone after `auto` was resolved, and where its weights came from."""
+
+    backbone: str
+    weights: str  # imagenet, none, or the sha256 of a weights file
+    trainable_parameters: int
+    total_parameters: int
+    unfrozen_layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that a reader must know of a version. `image_size` is (height, width); `examples` counts "bucket/label"."""
+
+    model: str
+    version: int
+    classes: tuple[str, str]
+    image_size: tuple[int, int]
+    preprocessing: Preprocessing
+    threshold: float
+    metrics: Metrics
+    parent: int | None
+    job_id: str
+    created_at: str
+    recipe: Recipe
+    network: Network
+    history: tuple[Epoch, ...]
+    training_seconds: float
+    seeds: dict[str, int]
+    data_digest: str
+    examples: dict[str, int]
+    packages: dict[str, str]
+    golden: Golden
+    decoder_differences: tuple[str, ...]
+    files: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> str:
+    """Digest every file in `folder`, write manifest.json beside them, and return the manifest's own sha256 in hex."""
+    complete = replace(manifest, files=digest_files(folder))
+    text = msgspec.json.format(msgspec.json.encode(complete), indent=1)
+    (folder / MANIFEST).write_bytes(text)
+    return hashlib.sha256(text).hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read manifest.json without checking the files.
+
+    Raises:
+        VersionCorrupt: missing or unreadable.
+    """
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise VersionCorrupt(f"{folder / MANIFEST} cannot be read as a manifest: {error}.") from error
+
+
+def verify(folder: Path, manifest_sha256: str | None = None) -> Manifest:
+    """Check that the folder holds exactly the manifest's files with the manifest's digests.
+
+    Args:
+        folder: a published version.
+        manifest_sha256: what the database says of the manifest itself; None skips that check.
+
+    Raises:
+        VersionCorrupt: a file is missing, added or altered; names it.
+    """
+    manifest = read_manifest(folder)
+    if manifest_sha256 not in (None, digest_file(folder / MANIFEST)):
+        raise VersionCorrupt(f"{folder / MANIFEST} is not the manifest that was published.")
+    found = digest_files(folder)
+    for name in sorted(manifest.files.keys() | found.keys()):
+        if manifest.files.get(name) != found.get(name):
+            what = "missing" if name not in found else "unknown" if name not in manifest.files else "altered"
+            raise VersionCorrupt(f"{folder / name} is {what}: its sha256 is not the manifest's.")
+    return manifest
+
+
+def digest_files(folder: Path) -> dict[str, str]:
+    """Map every file below `folder`, except the manifest, to its sha256 in hex.
+
+    Raises:
+        VersionCorrupt: something in there is neither a plain file nor a folder (a link, a pipe).
+    """
+    digests: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise VersionCorrupt(f"{path} is neither a plain file nor a folder.")
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != MANIFEST:
+            digests[name] = digest_file(path)
+    return digests
+
+
+def digest_file(path: Path) -> str:
+    """The sha256 of one file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync every file and folder below `folder`, then `folder` itself, so that a later rename survives a crash."""
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

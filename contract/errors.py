@@ -1,0 +1,209 @@
+"""Every error that Ripen raises on purpose. Knows no HTTP and no gRPC: `service/status_map.py` gives each its status.
+
+RipenError
+├── InvalidInput              what came cannot be used; sending the same again fails the same way
+│   ├── InvalidRequest        malformed JSON or form, wrong tensor shape or dtype, a value out of range
+│   ├── InvalidImage          bytes that are not one acceptable JPEG, PNG or WebP picture
+│   ├── ImageTooLarge         more bytes or pixels than the limit, refused before decoding
+│   ├── InvalidDataset        a data set that no classifier can be trained on
+│   ├── UnknownLabel          a label that is not one of the model's two classes
+│   └── InvalidSetting        a setting that cannot be used
+├── NotFound
+│   ├── UnknownModel, UnknownVersion, UnknownJob, UnknownExample
+│   └── UnknownSignature
+├── Conflict                  the request is fine, the state of things is not
+│   ├── NoLiveVersion         the model has no version to answer with yet
+│   ├── ClassesNotDeclared    the model does not know its two classes yet
+│   ├── ClassesFixed          the model's classes are other ones, and classes never change
+│   ├── LabelConflict         the same image is already stored under the other label
+│   ├── JobFinished           the job has ended and cannot be cancelled any more
+│   ├── IdempotencyConflict   the same Idempotency-Key came with another request
+│   └── NothingToRollBack     no earlier live version is known
+├── Unavailable               the same request may work later
+│   ├── Overloaded            the queue is full
+│   ├── EngineUnavailable     the version's engine process died or cannot be reached
+│   ├── Draining              the service is stopping
+│   ├── DatabaseUnavailable, StorageUnavailable
+│   └── StorageFull           no space left to store anything
+├── DeadlineExceeded          the caller's time ran out before an answer was there
+├── BrokenVersion             a published version that must not serve
+│   ├── VersionCorrupt        a file is missing, added or altered: its sha256 is not the manifest's
+│   ├── GoldenMismatch        the golden images do not give the manifest's probabilities
+│   ├── LoadFailed            the version's engine could not load or warm it up
+│   └── DegenerateVersion     its hold-out scores do not vary
+├── TrainingFailed
+│   ├── WeightsUnavailable    the pretrained weights could not be had
+│   └── NothingToTrain        the recipe leaves no weight trainable
+├── LeaseLost                 another worker owns the job now; whatever this one does no longer counts
+└── AddressInUse              a port that the service should listen on is taken
+"""
+
+
+class RipenError(Exception):
+    """Root of the tree. The message says what came, what was expected and how to mend it."""
+
+    @property
+    def code(self) -> str:
+        """The stable machine-readable name: the class name in snake_case, for example `invalid_image`."""
+        name = type(self).__name__
+        return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class InvalidInput(RipenError):
+    """What came cannot be used; sending the same again fails the same way."""
+
+
+class InvalidRequest(InvalidInput):
+    """Malformed JSON or form, wrong tensor shape or dtype, a value out of range."""
+
+
+class InvalidImage(InvalidInput):
+    """Bytes that are not one acceptable JPEG, PNG or WebP picture."""
+
+
+class ImageTooLarge(InvalidInput):
+    """More bytes or pixels than the limit; refused before decoding."""
+
+
+class InvalidDataset(InvalidInput):
+    """A data set that no classifier can be trained on."""
+
+
+class UnknownLabel(InvalidInput):
+    """A label that is not one of the model's two classes."""
+
+
+class InvalidSetting(InvalidInput):
+    """A setting that cannot be used; names the setting, its value and the wanted form."""
+
+
+class NotFound(RipenError):
+    """Something that was named does not exist."""
+
+
+class UnknownModel(NotFound):
+    """No model of that name."""
+
+
+class UnknownVersion(NotFound):
+    """The model has no such version, or the version is not loaded."""
+
+
+class UnknownJob(NotFound):
+    """The model has no such job."""
+
+
+class UnknownExample(NotFound):
+    """The model has no such example."""
+
+
+class UnknownSignature(NotFound):
+    """The SavedModel has no such signature."""
+
+
+class Conflict(RipenError):
+    """The request is fine, the state of things is not."""
+
+
+class NoLiveVersion(Conflict):
+    """The model has no version to answer with yet."""
+
+
+class ClassesNotDeclared(Conflict):
+    """The model does not know its two classes yet."""
+
+
+class ClassesFixed(Conflict):
+    """The model's classes are other ones, and classes never change."""
+
+
+class LabelConflict(Conflict):
+    """The same image is already stored under the other label."""
+
+
+class JobFinished(Conflict):
+    """The job has ended and cannot be cancelled any more."""
+
+
+class IdempotencyConflict(Conflict):
+    """The same Idempotency-Key came with another request."""
+
+
+class NothingToRollBack(Conflict):
+    """No earlier live version is known."""
+
+
+class Unavailable(RipenError):
+    """The same request may work later."""
+
+
+class Overloaded(Unavailable):
+    """The queue is full."""
+
+
+class EngineUnavailable(Unavailable):
+    """The version's engine process died or cannot be reached."""
+
+
+class Draining(Unavailable):
+    """The service is stopping."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer."""
+
+
+class StorageUnavailable(Unavailable):
+    """The object storage does not answer."""
+
+
+class StorageFull(Unavailable):
+    """No space left to store anything."""
+
+
+class DeadlineExceeded(RipenError):
+    """The caller's time ran out before an answer was there."""
+
+
+class BrokenVersion(RipenError):
+    """A published version that must not serve."""
+
+
+class VersionCorrupt(BrokenVersion):
+    """A file is missing, added or altered: its sha256 is not the manifest's."""
+
+
+class GoldenMismatch(BrokenVersion):
+    """The golden images do not give the manifest's probabilities."""
+
+
+class LoadFailed(BrokenVersion):
+    """The version's engine could not load it or warm it up."""
+
+
+class DegenerateVersion(BrokenVersion):
+    """Its scores on the hold-out do not vary."""
+
+
+class TrainingFailed(RipenError):
+    """The job cannot produce a version."""
+
+
+class WeightsUnavailable(TrainingFailed):
+    """The pretrained weights could not be had."""
+
+
+class NothingToTrain(TrainingFailed):
+    """The recipe leaves no weight trainable."""
+
+
+class LeaseLost(RipenError):
+    """Another worker owns the job now; whatever this one does no longer counts."""
+
+
+class AddressInUse(RipenError):
+    """A port that the service should listen on is taken."""

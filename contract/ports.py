@@ -1,0 +1,214 @@
+"""The outside world as Ripen sees it: object storage, database, job engine, model runtime. Both lines.
+
+A port is its test suite: every implementation and every fake passes `tests/backends/<port>_suite.py`. Everything here
+is synchronous and safe to call from several threads; asynchronous callers use a worker thread.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from contract.images import Pixels
+from contract.records import (
+    Aspiration,
+    Bucket,
+    ChangeKind,
+    Example,
+    ExampleCount,
+    Failure,
+    Job,
+    JobState,
+    LiveChange,
+    Model,
+    Progress,
+    Version,
+)
+
+
+class Storage(Protocol):
+    """Objects under keys such as `examples/<model>/ab/abcd...`, and published folders under `models/<model>/<number>`.
+
+    Keys use `/`, no leading slash, no `.` or `..` parts (InvalidRequest). `put` is atomic: a reader sees the old
+    object, the new one or none, never a part. Errors: StorageUnavailable, StorageFull.
+    """
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store `data` under `key`, replacing what was there. Called for each new example."""
+
+    def get(self, key: str) -> bytes | None:
+        """The object's bytes, or None where there is no such key."""
+
+    def delete(self, key: str) -> None:
+        """Remove one object; a missing key is no error."""
+
+    def publish_folder(self, source: Path, key: str) -> None:
+        """Move a finished local folder to `key` so that readers see all of it or nothing; `source` is gone afterwards.
+
+        Raises:
+            Conflict: something is published under `key` already.
+        """
+
+    def local_folder(self, key: str) -> Path:
+        """A published folder as a local path: the folder itself where storage is local, a downloaded copy elsewhere.
+
+        Raises:
+            UnknownVersion: nothing is published under `key`.
+        """
+
+    def delete_folder(self, key: str) -> None:
+        """Remove a published folder and any local copy; a missing one is no error."""
+
+    def check(self) -> None:
+        """Write, read and delete a probe object. Raises StorageUnavailable that says what cannot be done and where."""
+
+
+class Database(Protocol):
+    """Models, examples, jobs, versions and what should be live. Each method is one transaction.
+
+    Names that do not exist raise UnknownModel, UnknownExample, UnknownJob or UnknownVersion. A database that cannot be
+    reached or stays locked raises DatabaseUnavailable. Methods that take `attempt` are fenced: once the job has been
+    claimed again, has ended or its cancellation won, they raise LeaseLost and change nothing.
+    """
+
+    def migrate(self) -> None:
+        """Bring the schema to this code's version; safe to call from several processes at once."""
+
+    def close(self) -> None:
+        """Give back all connections."""
+
+    # Models
+    def create_model(self, name: str, classes: tuple[str, str] | None) -> Model:
+        """Create the model, or return it where it exists. Declares its classes where it had none.
+
+        Raises:
+            ClassesFixed: it exists with other classes or in another order.
+        """
+
+    def get_model(self, name: str) -> Model: ...
+
+    def list_models(self) -> list[Model]: ...
+
+    # Examples
+    def add_example(self, example: Example) -> tuple[Example, bool]:
+        """Store a row and return (it, True); or (the stored one, False) where the same digest is there already.
+
+        Raises:
+            LabelConflict: the same digest is there under another label.
+        """
+
+    def list_examples(
+        self,
+        model: str,
+        *,
+        label: str | None = None,
+        bucket: Bucket | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> list[Example]:
+        """Rows ordered by id (ids grow with time); `after` is the last id of the page before."""
+
+    def get_example(self, model: str, example_id: str) -> Example: ...
+
+    def delete_example(self, model: str, example_id: str) -> Example:
+        """Remove the row and return it."""
+
+    def count_examples(self) -> list[ExampleCount]:
+        """Counts per model, label and bucket, of all models."""
+
+    # Jobs
+    def create_job(self, job: Job) -> tuple[Job, bool]:
+        """Queue a job and return (it, True); or (the earlier one, False) where its idempotency key is known.
+
+        Raises:
+            IdempotencyConflict: the key came before with another recipe or policy.
+        """
+
+    def get_job(self, model: str, job_id: str) -> Job: ...
+
+    def list_jobs(self, model: str, *, limit: int = 100) -> list[Job]:
+        """Newest first."""
+
+    def count_jobs(self) -> dict[tuple[str, JobState], int]:
+        """Jobs per model and state."""
+
+    def claim_job(self, *, owner: str, lease_s: float, max_attempts: int) -> Job | None:
+        """Take the oldest job that may run, or None.
+
+        A job may run if it is queued, or running with an expired lease; and no other job of its model is running. Its
+        `attempt` is one higher afterwards. A job whose attempts are used up fails instead, and one whose cancellation
+        was asked for is cancelled instead.
+        """
+
+    def heartbeat(self, job_id: str, *, attempt: int, lease_s: float) -> Job:
+        """Extend the lease and return the job, whose `cancel_requested` may have been set. Fenced."""
+
+    def report_progress(self, job_id: str, *, attempt: int, progress: Progress) -> None:
+        """Replace the job's progress. Fenced."""
+
+    def request_cancel(self, model: str, job_id: str) -> Job:
+        """Cancel a queued job at once; mark a running one, for its worker to end it. Cancelled stays cancelled.
+
+        Raises:
+            JobFinished: it succeeded or failed before.
+        """
+
+    def end_job(self, job_id: str, *, attempt: int, state: JobState, failure: Failure | None) -> Job:
+        """Set FAILED or CANCELLED. Fenced."""
+
+    # Versions
+    def allocate_version(self, job_id: str, *, attempt: int) -> int:
+        """The model's next version number, never given twice. Fenced."""
+
+    def record_version(self, version: Version, *, attempt: int, promote: bool) -> Job:
+        """Store a published version and end its job as SUCCEEDED; with `promote`, make it live too. Fenced."""
+
+    def get_version(self, model: str, number: int) -> Version: ...
+
+    def list_versions(self, model: str) -> list[Version]:
+        """Newest first."""
+
+    # What should be live
+    def promote(self, model: str, number: int, *, kind: ChangeKind, reason: str) -> LiveChange:
+        """Declare a recorded version live. Declaring the live one again changes nothing but is recorded."""
+
+    def rollback(self, model: str, *, reason: str) -> LiveChange:
+        """Declare the version live that the present one replaced; a second rollback goes one further back.
+
+        Raises:
+            NothingToRollBack: no version was live before the present one.
+        """
+
+    def list_live_changes(self, model: str, *, limit: int = 100) -> list[LiveChange]:
+        """Newest first."""
+
+    def aspirations(self) -> list[Aspiration]:
+        """What should be live now, per model that has a live version. Called several times a second."""
+
+    def now(self) -> datetime:
+        """The clock that leases are measured by, in UTC."""
+
+
+class RunningJob(Protocol):
+    """One job's process group."""
+
+    def poll(self) -> int | None:
+        """Its exit status, or None while it runs."""
+
+    def stop(self, *, grace_s: float) -> None:
+        """Ask the whole group to end, kill it after `grace_s` seconds, and return when it is gone."""
+
+
+class JobEngine(Protocol):
+    """Runs `python -m retrain run JOB_ID --attempt N` somewhere: a local process now."""
+
+    def launch(self, job: Job) -> RunningJob: ...
+
+
+class Runtime(Protocol):
+    """One loaded version. `name` is `<runtime>-<precision>`, a key of the manifest's golden probabilities."""
+
+    name: str
+
+    def infer(self, images: Pixels) -> Iterable[float]:
+        """(N, H, W, 3) uint8 -> (N,) float32 in [0, 1], P(`classes[1]`); N from 1 to the largest warmed batch."""

@@ -1,0 +1,155 @@
+"""Frozen settings from the environment; a bad value names itself, its value and the wanted form. Both lines."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from contract.errors import InvalidRequest, InvalidSetting
+from contract.records import GatePolicy, Recipe
+
+T = TypeVar("T")
+PREFIX = "RIPEN_"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that may be set. Each field is read from `RIPEN_<FIELD>`; README lists them.
+
+    Attributes:
+        home: folder that holds all state of the embedded defaults.
+        database_url: SQLAlchemy URL; default SQLite in `home`.
+        storage_url: object storage URL (`file:///...`, `s3://...`, `gs://...`, `az://...`); default a folder in `home`.
+        host: address to listen on; loopback only.
+        rest_port, grpc_port: 1-65535.
+        keep_previous: how many earlier live versions stay warm, 0 or 1.
+        max_batch_size: images per inference, 1-256.
+        queue_size: images that may wait per version before requests are refused, 1-100000.
+        request_timeout_s: cap on a request's time, and the time of one that names none.
+        drain_timeout_s: how long a stopping service or version waits for its requests.
+        load_timeout_s: how long a version may take to load and warm up.
+        poll_interval_s: how often the service looks which version should be live.
+        max_image_bytes, max_image_pixels: limits per image, checked before decoding.
+        max_request_bytes: limit per request body or message.
+        engine_threads, train_threads: CPU threads of an engine or a training; 0 leaves it to TensorFlow.
+        lease_s: how long a claimed job stays claimed without a heartbeat.
+        job_attempts: how often a job is claimed before it counts as failed.
+        recipe: JSON object of recipe fields that differ from the guide's; the default of `retrain`.
+        gate_policy: `not_worse` or `always`; the default of `retrain`.
+    """
+
+    home: Path
+    database_url: str
+    storage_url: str
+    host: str
+    rest_port: int
+    grpc_port: int
+    keep_previous: int
+    max_batch_size: int
+    queue_size: int
+    request_timeout_s: float
+    drain_timeout_s: float
+    load_timeout_s: float
+    poll_interval_s: float
+    max_image_bytes: int
+    max_image_pixels: int
+    max_request_bytes: int
+    engine_threads: int
+    train_threads: int
+    lease_s: float
+    job_attempts: int
+    recipe: Recipe
+    gate_policy: GatePolicy
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Read and check every setting.
+
+        Raises:
+            InvalidSetting: a value that cannot be used, or an unknown `RIPEN_` variable.
+        """
+        read = _Reader(environment)
+        home = read.value("HOME", "var", _path, "a folder")
+        settings = cls(
+            home=home,
+            database_url=read.value("DATABASE_URL", f"sqlite:///{home}/ripen.db", str, "an SQLAlchemy URL"),
+            storage_url=read.value("STORAGE_URL", (home / "storage").as_uri(), str, "a storage URL"),
+            host=read.value("HOST", "127.0.0.1", _loopback, f"one of {', '.join(LOOPBACK)}"),
+            rest_port=read.whole("REST_PORT", 8501, 1, 65535),
+            grpc_port=read.whole("GRPC_PORT", 8500, 1, 65535),
+            keep_previous=read.whole("KEEP_PREVIOUS", 1, 0, 1),
+            max_batch_size=read.whole("MAX_BATCH_SIZE", 32, 1, 256),
+            queue_size=read.whole("QUEUE_SIZE", 512, 1, 100_000),
+            request_timeout_s=read.real("REQUEST_TIMEOUT_S", 30.0, 0.1, 3600),
+            drain_timeout_s=read.real("DRAIN_TIMEOUT_S", 20.0, 0, 3600),
+            load_timeout_s=read.real("LOAD_TIMEOUT_S", 120.0, 1, 3600),
+            poll_interval_s=read.real("POLL_INTERVAL_S", 0.25, 0.01, 60),
+            max_image_bytes=read.whole("MAX_IMAGE_BYTES", 10 * 2**20, 1024, 2**30),
+            max_image_pixels=read.whole("MAX_IMAGE_PIXELS", 25_000_000, 1024, 2**30),
+            max_request_bytes=read.whole("MAX_REQUEST_BYTES", 64 * 2**20, 1024, 2**31 - 1),
+            engine_threads=read.whole("ENGINE_THREADS", 0, 0, 1024),
+            train_threads=read.whole("TRAIN_THREADS", 0, 0, 1024),
+            lease_s=read.real("LEASE_S", 10.0, 0.5, 3600),
+            job_attempts=read.whole("JOB_ATTEMPTS", 3, 1, 100),
+            recipe=read.value("RECIPE", "{}", _recipe, "a JSON object of recipe fields"),
+            gate_policy=read.value("GATE_POLICY", "not_worse", GatePolicy, "`not_worse` or `always`"),
+        )
+        read.refuse_unknown()
+        if settings.rest_port == settings.grpc_port:
+            raise InvalidSetting(f"RIPEN_REST_PORT and RIPEN_GRPC_PORT are both {settings.rest_port}; expected two.")
+        return settings
+
+
+class _Reader:
+    """Takes values out of the environment and remembers which names are known."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._known: set[str] = set()
+
+    def value(self, name: str, default: str, parse: Callable[[str], T], wanted: str) -> T:
+        self._known.add(PREFIX + name)
+        text = self._environment.get(PREFIX + name, default)
+        try:
+            return parse(text)
+        except (ValueError, InvalidRequest, msgspec.ValidationError) as error:
+            because = "" if isinstance(error, ValueError) and not str(error) else f" ({error})"
+            raise InvalidSetting(f"{PREFIX}{name} is {text!r}; expected {wanted}.{because}") from error
+
+    def whole(self, name: str, default: int, low: int, high: int) -> int:
+        return self.value(name, str(default), lambda text: _within(int(text), low, high), f"an integer {low}-{high}")
+
+    def real(self, name: str, default: float, low: float, high: float) -> float:
+        return self.value(name, str(default), lambda text: _within(float(text), low, high), f"a number {low}-{high}")
+
+    def refuse_unknown(self) -> None:
+        unknown = sorted(name for name in self._environment if name.startswith(PREFIX) and name not in self._known)
+        unknown = [name for name in unknown if name != "RIPEN_LIFELINE"]
+        if unknown:
+            raise InvalidSetting(f"{unknown[0]} is not a setting; known are {', '.join(sorted(self._known))}.")
+
+
+def _within(number: T, low: float, high: float) -> T:
+    if not low <= number <= high:  # type: ignore[operator]  # T is int or float here; NaN fails the comparison too
+        raise ValueError
+    return number
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError
+    return Path(text).expanduser().resolve()
+
+
+def _loopback(text: str) -> str:
+    if text not in LOOPBACK:
+        raise ValueError("other addresses need authentication, which this release does not have")
+    return text
+
+
+def _recipe(text: str) -> Recipe:
+    return msgspec.json.decode(text, type=Recipe)

@@ -1,0 +1,1 @@
+"""Answers requests; never trains; its front process never loads the TensorFlow runtime."""

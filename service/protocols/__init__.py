@@ -1,0 +1,1 @@
+"""Thin adapters: decode a request, one core call, encode the answer."""
