@@ -5,9 +5,12 @@ Times are timezone-aware UTC datetimes. Probability is always P(`classes[1]`) in
 """
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+import msgspec
 
 from contract.errors import InvalidRequest
 
@@ -323,6 +326,21 @@ class ExampleCount:
     label: str
     bucket: Bucket
     count: int = field(default=0)
+
+
+def change_recipe(base: Recipe, changes: Mapping[str, object]) -> Recipe:
+    """Return `base` with some fields changed.
+
+    Raises:
+        InvalidRequest: a field that recipes do not have, of another type, or out of its range.
+    """
+    known = asdict(base)
+    for name in changes:
+        _check(name in known, "a recipe field", name, f"one of {', '.join(known)}")
+    try:
+        return msgspec.convert({**known, **changes}, Recipe)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The recipe cannot be used: {error}.") from error
 
 
 def version_key(model: str, number: int) -> str:

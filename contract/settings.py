@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from contract.errors import InvalidRequest, InvalidSetting
-from contract.records import GatePolicy, Recipe
+from contract.records import GatePolicy, Recipe, change_recipe
 
 T = TypeVar("T")
 PREFIX = "RIPEN_"
@@ -112,11 +112,16 @@ class _Reader:
         self._known: set[str] = set()
 
     def value(self, name: str, default: str, parse: Callable[[str], T], wanted: str) -> T:
+        """Parse `RIPEN_<name>`, or its default; `wanted` completes the error's "expected ...".
+
+        Raises:
+            InvalidSetting: `parse` raised.
+        """
         self._known.add(PREFIX + name)
         text = self._environment.get(PREFIX + name, default)
         try:
             return parse(text)
-        except (ValueError, InvalidRequest, msgspec.ValidationError) as error:
+        except (ValueError, InvalidRequest) as error:
             because = "" if isinstance(error, ValueError) and not str(error) else f" ({error})"
             raise InvalidSetting(f"{PREFIX}{name} is {text!r}; expected {wanted}.{because}") from error
 
@@ -152,4 +157,4 @@ def _loopback(text: str) -> str:
 
 
 def _recipe(text: str) -> Recipe:
-    return msgspec.json.decode(text, type=Recipe)
+    return change_recipe(Recipe(), msgspec.json.decode(text, type=dict[str, object]))

@@ -1,0 +1,43 @@
+# Ripen. `make run` starts everything on this machine, `make test` checks everything.
+# PYTHON is the interpreter that the environment is made from (3.11-3.13).
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: run test lint types unit e2e lock protos environment clean
+
+run: environment  ## everything on this machine: service, worker, and a first version where there is none
+	$(BIN)/ripen up
+
+test: environment lint types unit  ## linters, types and the whole test suite
+
+lint: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: environment
+	$(BIN)/mypy
+
+unit: environment
+	$(BIN)/pytest
+
+e2e: environment  ## only the tests that start the whole system as real processes
+	$(BIN)/pytest tests/e2e
+
+environment: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: environment  ## pin every dependency for every supported Python: names, versions, hashes, no addresses
+	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade \
+		--extra service --extra retrain --extra dev pyproject.toml --output-file requirements.lock
+
+protos: environment  ## the stubs of our own gRPC API
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --pyi_out=. protos/ripen_v1.proto
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
