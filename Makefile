@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test lint types unit e2e lock protos environment clean
+.PHONY: run test lint types unit e2e photos benchmark-retraining lock protos environment clean
 
 run: environment  ## everything on this machine: service, worker, and a first version where there is none
 	$(BIN)/ripen up
@@ -23,6 +23,12 @@ unit: environment
 
 e2e: environment  ## only the tests that start the whole system as real processes
 	$(BIN)/pytest tests/e2e
+
+photos: environment  ## on real photos, 2 minutes: make photos PHOTOS=<dataset folder> KERAS_HOME=<with MobileNet weights>
+	PHOTOS=$(PHOTOS) KERAS_HOME=$(KERAS_HOME) $(BIN)/pytest -s tests/e2e/test_photos.py
+
+benchmark-retraining: environment  ## the guide by Ripen and as a plain Keras script, 2 minutes: PHOTOS=... KERAS_HOME=...
+	KERAS_HOME=$(KERAS_HOME) $(BIN)/python benchmarks/retraining.py $(PHOTOS)
 
 environment: $(VENV)/.installed
 
