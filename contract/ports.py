@@ -1,6 +1,6 @@
 """The outside world as Ripen sees it: object storage, database, job engine, model runtime. Both lines.
 
-A port is its test suite: every implementation and every fake passes `tests/backends/<port>_suite.py`. Everything here
+A port is its test suite: every implementation and every fake passes `tests/<port>_suite.py`. Everything here
 is synchronous and safe to call from several threads; asynchronous callers use a worker thread.
 """
 

@@ -1,0 +1,124 @@
+"""Models and their examples in SQL. LINE B step 1 writes them, both lines read them.
+
+Functions over one open transaction; `database` gives each of its methods one.
+"""
+
+import secrets
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.engine import RowMapping
+
+from backends.database_connection import try_insert
+from backends.database_schema import examples, models, to_record, to_row
+from contract.errors import ClassesFixed, LabelConflict, UnknownExample, UnknownModel
+from contract.records import Bucket, Example, ExampleCount, Model
+
+
+def create_model(connection: Connection, name: str, classes: tuple[str, str] | None, now: datetime) -> Model:
+    """Create the model, or declare the classes of one that had none."""
+    row = {"name": name, "split_key": secrets.token_hex(16), "next_version": 1, "created_at": now}
+    try_insert(connection, insert(models).values(row))
+    stored = lock_model(connection, name).classes
+    if stored is None and classes is not None:
+        changes = {"class_0": classes[0], "class_1": classes[1]}
+        connection.execute(update(models).where(models.c.name == name).values(changes))
+    elif classes is not None and stored != classes:
+        raise ClassesFixed(
+            f"The classes {list(classes)} came for model {name!r}; its classes are {list(stored or ())}, in this "
+            "order, and never change. Use these names, or another model."
+        )
+    return get_model(connection, name)
+
+
+def get_model(connection: Connection, name: str) -> Model:
+    """The model, or UnknownModel."""
+    return _to_model(connection.execute(select(models).where(models.c.name == name)).mappings().first(), name)
+
+
+def lock_model(connection: Connection, name: str) -> Model:
+    """The model, whose jobs, versions and live version nobody else changes until this transaction ends.
+
+    Every writer of those takes this lock first. SQLite, where all writers wait for each other anyway, ignores it.
+    """
+    statement = select(models).where(models.c.name == name).with_for_update()
+    return _to_model(connection.execute(statement).mappings().first(), name)
+
+
+def list_models(connection: Connection) -> list[Model]:
+    """All models by name."""
+    rows = connection.execute(select(models).order_by(models.c.name)).mappings()
+    return [_to_model(row, row["name"]) for row in rows]
+
+
+def add_example(connection: Connection, example: Example) -> tuple[Example, bool]:
+    """Store the row, or find the one with the same digest."""
+    get_model(connection, example.model)
+    if try_insert(connection, insert(examples).values(to_row(example))):
+        return example, True
+    same_digest = (examples.c.model == example.model) & (examples.c.digest == example.digest)
+    stored = to_record(Example, connection.execute(select(examples).where(same_digest)).mappings().one())
+    if stored.label != example.label:
+        raise LabelConflict(
+            f"{example.file!r} came with the label {example.label!r}; the same image is stored as {stored.label!r} "
+            f"(example {stored.id}). Delete that example first if its label is wrong."
+        )
+    return stored, False
+
+
+def list_examples(
+    connection: Connection,
+    model: str,
+    *,
+    label: str | None,
+    bucket: Bucket | None,
+    limit: int | None,
+    after: str | None,
+) -> list[Example]:
+    """One page of rows by id."""
+    get_model(connection, model)
+    statement = select(examples).where(examples.c.model == model).order_by(examples.c.id).limit(limit)
+    if label is not None:
+        statement = statement.where(examples.c.label == label)
+    if bucket is not None:
+        statement = statement.where(examples.c.bucket == bucket)
+    if after is not None:
+        statement = statement.where(examples.c.id > after)
+    return [to_record(Example, row) for row in connection.execute(statement).mappings()]
+
+
+def get_example(connection: Connection, model: str, example_id: str) -> Example:
+    """The example, or UnknownModel, or UnknownExample."""
+    this = (examples.c.model == model) & (examples.c.id == example_id)
+    row = connection.execute(select(examples).where(this)).mappings().first()
+    if row is None:
+        get_model(connection, model)
+        raise UnknownExample(f"Model {model!r} has no example {example_id!r}; `examples` lists those it has.")
+    return to_record(Example, row)
+
+
+def delete_example(connection: Connection, model: str, example_id: str) -> Example:
+    """Remove the row and return it."""
+    example = get_example(connection, model, example_id)
+    connection.execute(delete(examples).where((examples.c.model == model) & (examples.c.id == example_id)))
+    return example
+
+
+def count_examples(connection: Connection) -> list[ExampleCount]:
+    """Counts per model, label and bucket."""
+    groups = (examples.c.model, examples.c.label, examples.c.bucket)
+    statement = select(*groups, func.count().label("count")).group_by(*groups).order_by(*groups)
+    return [to_record(ExampleCount, row) for row in connection.execute(statement).mappings()]
+
+
+def _to_model(row: RowMapping | None, name: str) -> Model:
+    if row is None:
+        raise UnknownModel(f"There is no model {name!r}; use one that exists, or create it by importing a data set.")
+    classes = (row["class_0"], row["class_1"]) if row["class_0"] is not None else None
+    return Model(
+        name=row["name"],
+        classes=classes,
+        live_version=row["live_version"],
+        split_key=row["split_key"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,218 @@
+"""What every `contract.ports.Database` must do: models and examples, versions and what is live.
+
+A test module subclasses the classes and gives the fixtures `database` (migrated, with a model `fruit` of apple and
+orange) and `clock`. Jobs have a suite of their own, `database_job_suite`.
+"""
+
+from dataclasses import replace
+from datetime import UTC, timedelta
+
+import pytest
+from database_records import START, Clock, claimed, example, published, version
+
+from contract.errors import (
+    ClassesFixed,
+    LabelConflict,
+    NothingToRollBack,
+    UnknownExample,
+    UnknownJob,
+    UnknownModel,
+    UnknownVersion,
+)
+from contract.ports import Database
+from contract.records import Bucket, ChangeKind, ExampleCount
+
+
+class ModelSuite:
+    """Models and their examples."""
+
+    def test_model_is_created_once(self, database: Database) -> None:
+        first = database.create_model("cats", None)
+        assert first.classes is None
+        assert first.live_version is None
+        assert first.created_at == START
+        assert first.created_at.tzinfo is UTC
+        assert len(bytes.fromhex(first.split_key)) == 16
+        assert database.create_model("cats", None) == first
+        assert [model.name for model in database.list_models()] == ["cats", "fruit"]
+
+    def test_classes_are_declared_once_and_never_change(self, database: Database) -> None:
+        database.create_model("cats", None)
+        declared = database.create_model("cats", ("cat", "dog"))
+        assert declared.classes == ("cat", "dog")
+        assert database.create_model("cats", None) == database.create_model("cats", ("cat", "dog")) == declared
+        with pytest.raises(ClassesFixed, match=r"\['dog', 'cat'\].*\['cat', 'dog'\]"):
+            database.create_model("cats", ("dog", "cat"))
+        assert database.get_model("cats") == declared
+
+    def test_example_comes_back_as_it_was(self, database: Database) -> None:
+        added = example(bucket=Bucket.HOLDOUT)
+        assert database.add_example(added) == (added, True)
+        assert database.get_example("fruit", added.id) == added
+
+    def test_same_digest_is_one_example(self, database: Database) -> None:
+        first = example(digest="d1")
+        database.add_example(first)
+        assert database.add_example(example(digest="d1")) == (first, False)
+        with pytest.raises(LabelConflict, match=f"'orange'.*'apple'.*{first.id}"):
+            database.add_example(example(digest="d1", label="orange"))
+        database.create_model("other", ("apple", "orange"))
+        assert database.add_example(example("other", digest="d1"))[1]
+
+    def test_examples_come_in_pages(self, database: Database) -> None:
+        rows = [example(label=label, bucket=bucket) for bucket in Bucket for label in ("apple", "orange")]
+        for row in reversed(rows):
+            database.add_example(row)
+        assert database.list_examples("fruit") == rows
+        page = database.list_examples("fruit", limit=3)
+        assert page + database.list_examples("fruit", after=page[-1].id) == rows
+        assert database.list_examples("fruit", label="orange") == rows[1::2]
+        assert database.list_examples("fruit", label="apple", bucket=Bucket.TUNE) == [rows[2]]
+
+    def test_deleted_example_is_gone_and_may_come_again(self, database: Database) -> None:
+        row = example(digest="d1")
+        database.add_example(row)
+        assert database.delete_example("fruit", row.id) == row
+        with pytest.raises(UnknownExample, match=row.id):
+            database.delete_example("fruit", row.id)
+        assert database.add_example(example(digest="d1", label="orange"))[1]
+
+    def test_counts(self, database: Database) -> None:
+        for _ in range(2):
+            database.add_example(example())
+        database.add_example(example(label="orange", bucket=Bucket.TUNE))
+        assert database.count_examples() == [
+            ExampleCount("fruit", "apple", Bucket.TRAIN, 2),
+            ExampleCount("fruit", "orange", Bucket.TUNE, 1),
+        ]
+
+    def test_unknown_names(self, database: Database) -> None:
+        for ask in (
+            database.get_model,
+            database.list_examples,
+            database.list_jobs,
+            database.list_versions,
+            database.list_live_changes,
+            lambda name: database.add_example(example(name)),
+            lambda name: database.get_example(name, "1"),
+            lambda name: database.get_job(name, "1"),
+            lambda name: database.get_version(name, 1),
+            lambda name: database.rollback(name, reason=""),
+            lambda name: database.request_cancel(name, "1"),
+        ):
+            with pytest.raises(UnknownModel, match="'nobody'"):
+                ask("nobody")
+        with pytest.raises(UnknownExample):
+            database.get_example("fruit", "1")
+        with pytest.raises(UnknownJob):
+            database.get_job("fruit", "1")
+
+
+class VersionSuite:
+    """Versions and what should be live."""
+
+    def test_version_comes_back_as_it_was(self, database: Database) -> None:
+        made = published(database)
+        assert database.get_version("fruit", 1) == made
+        assert database.get_model("fruit").live_version is None
+        assert database.aspirations() == []
+
+    @pytest.mark.parametrize("number", [0, -1, 2, 2**31, 2**80])
+    def test_unknown_version(self, database: Database, number: int) -> None:
+        published(database)
+        with pytest.raises(UnknownVersion, match=str(number)):
+            database.get_version("fruit", number)
+        with pytest.raises(UnknownVersion):
+            database.promote("fruit", number, kind=ChangeKind.MANUAL, reason="")
+
+    def test_numbers_are_never_given_twice(self, database: Database) -> None:
+        running = claimed(database)
+        assert [database.allocate_version(running.id, attempt=1) for _ in range(3)] == [1, 2, 3]
+        database.record_version(version(running, 3), attempt=1, promote=False)
+        assert published(database).number == 4
+        assert [row.number for row in database.list_versions("fruit")] == [4, 3]
+        database.create_model("cats", ("cat", "dog"))
+        assert published(database, model="cats").number == 1
+
+    def test_gate_promotes_with_the_version(self, database: Database) -> None:
+        made = published(database, promote=True)
+        assert database.get_model("fruit").live_version == 1
+        (change,) = database.list_live_changes("fruit")
+        assert (change.version, change.replaced, change.kind) == (1, None, ChangeKind.GATE)
+        assert change.reason == "it was asked for; it is better"
+        (aspiration,) = database.aspirations()
+        assert (aspiration.model, aspiration.live, aspiration.previous) == ("fruit", made, None)
+
+    def test_rollbacks_walk_back_to_the_first(self, database: Database) -> None:
+        for _ in range(3):
+            published(database, promote=True)
+        assert _live(database) == (3, 2)
+        change = database.rollback("fruit", reason="it is worse")
+        assert (change.version, change.replaced, change.kind) == (2, 3, ChangeKind.ROLLBACK)
+        assert change.reason == "it is worse"
+        assert _live(database) == (2, 1)
+        assert database.rollback("fruit", reason="").version == 1
+        assert _live(database) == (1, None)
+        with pytest.raises(NothingToRollBack, match="before version 1"):
+            database.rollback("fruit", reason="")
+        assert [row.version for row in database.list_live_changes("fruit")] == [1, 2, 3, 2, 1]
+        assert [row.version for row in database.list_live_changes("fruit", limit=1)] == [1]
+
+    def test_promotion_after_a_rollback_continues_from_there(self, database: Database) -> None:
+        for _ in range(3):
+            published(database, promote=True)
+        database.rollback("fruit", reason="")
+        published(database, promote=True)
+        assert _live(database) == (4, 2)
+        assert database.rollback("fruit", reason="").version == 2
+        assert database.promote("fruit", 4, kind=ChangeKind.MANUAL, reason="").replaced == 2
+        assert _live(database) == (4, 2)
+
+    def test_promotion_back_and_forth_is_undone_step_by_step(self, database: Database) -> None:
+        for _ in range(2):
+            published(database, promote=True)
+        database.promote("fruit", 1, kind=ChangeKind.MANUAL, reason="")
+        seen = [database.rollback("fruit", reason="").version for _ in range(2)]
+        assert seen == [2, 1]
+        with pytest.raises(NothingToRollBack):
+            database.rollback("fruit", reason="")
+
+    def test_promoting_the_live_version_is_only_recorded(self, database: Database, clock: Clock) -> None:
+        for _ in range(2):
+            published(database, promote=True)
+        clock.advance(60)
+        change = database.promote("fruit", 2, kind=ChangeKind.MANUAL, reason="sure")
+        assert (change.version, change.replaced, change.reason) == (2, 2, "sure")
+        assert change.created_at == START + timedelta(seconds=60)
+        assert database.list_live_changes("fruit")[0] == change
+        assert _live(database) == (2, 1)
+        assert database.rollback("fruit", reason="").version == 1
+        with pytest.raises(NothingToRollBack):
+            database.rollback("fruit", reason="")
+
+    def test_aspirations_of_several_models(self, database: Database) -> None:
+        database.create_model("cats", ("cat", "dog"))
+        database.create_model("empty", ("a", "b"))
+        cats = published(database, model="cats", promote=True)
+        apples = published(database, promote=True)
+        assert [(row.model, row.live, row.previous) for row in database.aspirations()] == [
+            ("cats", cats, None),
+            ("fruit", apples, None),
+        ]
+
+    def test_nothing_to_roll_back_without_a_live_version(self, database: Database) -> None:
+        with pytest.raises(NothingToRollBack, match="'fruit'"):
+            database.rollback("fruit", reason="")
+
+    def test_second_version_of_a_job_changes_nothing(self, database: Database) -> None:
+        made = published(database)
+        with pytest.raises(Exception, match="succeeded"):
+            database.record_version(replace(made, number=9), attempt=1, promote=True)
+        assert [row.number for row in database.list_versions("fruit")] == [1]
+        assert database.aspirations() == []
+
+
+def _live(database: Database) -> tuple[int, int | None]:
+    (aspiration,) = database.aspirations()
+    assert database.get_model("fruit").live_version == aspiration.live.number
+    return aspiration.live.number, aspiration.previous.number if aspiration.previous else None
