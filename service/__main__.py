@@ -1,0 +1,123 @@
+"""`python -m service`: the only wiring of the service. LINE A, and LINE B steps 1-2 and 5."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+
+from backends.database import SqlDatabase
+from backends.storage import ObjectStorage
+from contract import lifeline
+from contract.errors import (
+    AddressInUse,
+    DatabaseUnavailable,
+    InvalidSetting,
+    StorageFull,
+    StorageUnavailable,
+)
+from contract.records import DEFAULT_MODEL
+from contract.settings import Settings
+from service.learning import Learning
+from service.metrics import Metrics
+from service.predictor import Predictor
+from service.protocols.core import Core
+from service.readiness import Readiness
+from service.servers import Ports, Servers
+from service.versions import Versions
+from service.watcher import Watcher
+
+EXIT_CANNOT_START = 1
+EXIT_BAD_SETTING = 78  # EX_CONFIG of sysexits.h
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def main() -> int:
+    """Serve until told to stop; the exit status says how it went."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = Settings.from_environment()
+    except InvalidSetting as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_SETTING
+    try:
+        asyncio.run(serve(settings))
+    except (AddressInUse, DatabaseUnavailable, StorageUnavailable, StorageFull) as error:
+        print(error, file=sys.stderr)
+        return EXIT_CANNOT_START
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Build everything, run it, and take it down in the opposite order."""
+    stop = stop_event()
+    ports = Ports(settings)
+    database, storage = await asyncio.to_thread(open_backends, settings)
+    metrics = Metrics(database)
+    versions = Versions(storage, metrics, settings)
+    watcher = Watcher(database, versions, settings)
+    core = Core(
+        predictor=Predictor(versions, metrics, settings),
+        versions=versions,
+        learning=Learning(database, storage, settings, watcher.poke),
+        readiness=Readiness(watcher.missing),
+        metrics=metrics,
+        settings=settings,
+    )
+    servers = Servers(core, ports)
+    await servers.start()
+    watching = asyncio.create_task(watcher.run())
+    watching.add_done_callback(lambda _: stop.set())  # without its watcher the service would grow stale in silence
+    await stop.wait()
+    await servers.stop()
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+    await versions.close()
+    database.close()
+
+
+def open_backends(settings: Settings) -> tuple[SqlDatabase, ObjectStorage]:
+    """Make the data folder, open database and storage, and check that both can be written.
+
+    Raises:
+        StorageUnavailable, DatabaseUnavailable, StorageFull: says which place, and why not.
+    """
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageUnavailable(
+            f"The data folder {settings.home} cannot be made ({error.strerror}); "
+            "set RIPEN_HOME to a folder that can be written."
+        ) from error
+    storage = ObjectStorage(settings.storage_url, cache=settings.home / "cache")
+    storage.check()
+    database = SqlDatabase(settings.database_url)
+    database.migrate()
+    if DEFAULT_MODEL not in [model.name for model in database.list_models()]:
+        database.create_model(DEFAULT_MODEL, None)
+    return database, storage
+
+
+def stop_event() -> asyncio.Event:
+    """An event that SIGTERM, SIGINT or the parent's end sets; the second signal ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    def on_parent_gone() -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    lifeline.watch(on_parent_gone)
+    return stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""LINE A: admit -> lease -> queue -> decode and infer -> decide. What every protocol calls, and nothing else."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from contract.artifact import Manifest
+from contract.errors import DeadlineExceeded, Draining, InvalidRequest, RipenError, Unavailable
+from contract.images import Pixels
+from contract.records import Prediction
+from contract.settings import Settings
+from service.engine_wire import EngineImage
+from service.metrics import Metrics
+from service.versions import Versions
+
+MAX_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class PredictRequest:
+    """One question.
+
+    Attributes:
+        model: its name.
+        images: encoded JPEG, PNG or WebP images, or (N, H, W, 3) uint8 pixels of the version's own size.
+        version: None for the live one.
+        timeout_s: the caller's remaining time; None for `settings.request_timeout_s`, which is also the cap.
+    """
+
+    model: str
+    images: Sequence[bytes] | Pixels
+    version: int | None = None
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One prediction per image, in order; InvalidImage or ImageTooLarge where one image alone cannot be used."""
+
+    model: str
+    version: int
+    classes: tuple[str, str]
+    predictions: tuple[Prediction | RipenError, ...]
+
+
+class Predictor:
+    """Answers requests with whatever version is live when they come."""
+
+    def __init__(self, versions: Versions, metrics: Metrics, settings: Settings) -> None:
+        self._versions = versions
+        self._metrics = metrics
+        self._settings = settings
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+
+    async def predict(self, request: PredictRequest) -> Answer:
+        """Answer one request.
+
+        Raises:
+            InvalidRequest: no images, too many, or pixels of another shape or dtype.
+            UnknownModel, UnknownVersion, NoLiveVersion: there is nothing to answer with.
+            Overloaded, DeadlineExceeded, EngineUnavailable, Draining: not now.
+        """
+        with self._admitted(), self._versions.lease(request.model, request.version) as version:
+            deadline = self._deadline(request)
+            images = _engine_images(request.images, version.manifest, min(MAX_IMAGES, self._settings.queue_size))
+            outcomes = await version.infer(images, deadline)
+            predictions = tuple(self._decide(outcome, version.manifest) for outcome in outcomes)
+            return Answer(request.model, version.manifest.version, version.manifest.classes, predictions)
+
+    def drain(self) -> None:
+        """From now on every new request raises Draining."""
+        self._draining = True
+
+    async def idle(self, timeout_s: float) -> bool:
+        """Wait until no request is in flight; False where `timeout_s` ran out first."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        return not self._in_flight
+
+    @contextlib.contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Count the request as in flight, and what becomes of it."""
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            if self._draining:
+                raise Draining("The service is stopping; send the request to another one, or again in a moment.")
+            yield
+        except (Unavailable, DeadlineExceeded) as error:
+            self._metrics.count_rejection(error.code)
+            raise
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    def _deadline(self, request: PredictRequest) -> float:
+        """When the request's time is up, on the event loop's clock."""
+        cap_s = self._settings.request_timeout_s
+        timeout_s = cap_s if request.timeout_s is None else min(request.timeout_s, cap_s)
+        if not timeout_s > 0:
+            raise DeadlineExceeded("The request's time had run out before it came.")
+        return asyncio.get_running_loop().time() + timeout_s
+
+    def _decide(self, outcome: float | RipenError, manifest: Manifest) -> Prediction | RipenError:
+        if isinstance(outcome, RipenError):
+            return outcome
+        self._metrics.observe_score(manifest.model, manifest.version, outcome)
+        return Prediction(manifest.classes[outcome >= manifest.threshold], outcome, manifest.threshold)
+
+
+def _engine_images(images: Sequence[bytes] | Pixels, manifest: Manifest, most: int) -> list[EngineImage]:
+    """The images as they cross to the engine; raises InvalidRequest where they cannot."""
+    if isinstance(images, np.ndarray):
+        height, width = manifest.image_size
+        if images.shape[1:] != (height, width, 3) or images.dtype != np.uint8:
+            raise InvalidRequest(
+                f"The pixels are {images.dtype} of shape {list(images.shape)}; expected uint8 of shape "
+                f"[N, {height}, {width}, 3]."
+            )
+    if not 1 <= len(images) <= most:
+        raise InvalidRequest(f"The request has {len(images)} images; expected 1 to {most}.")
+    if isinstance(images, np.ndarray):
+        return [EngineImage(image.tobytes(), encoded=False) for image in images]
+    return [EngineImage(image, encoded=True) for image in images]

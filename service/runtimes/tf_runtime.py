@@ -1,0 +1,41 @@
+"""A SavedModel on TensorFlow, float32, on the GPU where TensorFlow sees one. LINE A step 5."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from contract.errors import LoadFailed
+from contract.images import Pixels
+
+
+class TensorFlowRuntime:
+    """Runs the SavedModel's `pixels` signature.
+
+    Args:
+        folder: a published version.
+        threads: CPU threads of one operation; 0 means one per core.
+
+    Raises:
+        LoadFailed: the SavedModel has no such signature.
+    """
+
+    name = "tensorflow-f32"
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads or len(os.sched_getaffinity(0)))
+        for device in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(device, True)  # several versions share one GPU
+        tf.config.experimental.enable_tensor_float_32_execution(False)  # 10 bits of mantissa are not `f32`
+        self._model = tf.saved_model.load(str(folder))  # the signature's variables live only as long as this does
+        if "pixels" not in self._model.signatures:
+            names = ", ".join(sorted(self._model.signatures))
+            raise LoadFailed(f"{folder} has the signatures {names}; expected `pixels` among them.")
+        self._pixels = self._model.signatures["pixels"]
+
+    def infer(self, images: Pixels) -> NDArray[np.float32]:
+        """(N, H, W, 3) uint8 -> (N,) float32 in [0, 1]."""
+        answer = self._pixels(image=tf.constant(images))["probability"]  # (N, 1) float32
+        return np.asarray(answer.numpy()[:, 0], dtype=np.float32)  # (N,) float32

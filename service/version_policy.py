@@ -1,0 +1,83 @@
+"""What to do next so that the declared version serves. LINE B step 5: the pure brain of `versions.py`.
+
+Availability first: the old version serves until the new one is available, the previous one is loaded last.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contract.records import VersionState
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is declared: the live version, and the one to keep warm for a rollback."""
+
+    live: int | None
+    previous: int | None = None
+
+
+@dataclass(frozen=True)
+class Present:
+    """A version that the service knows. `retry_at` says when one that failed may load again; None means never."""
+
+    number: int
+    state: VersionState
+    retry_at: float | None = 0.0
+
+
+@dataclass(frozen=True)
+class Activate:
+    """From now on this version answers; None: none does."""
+
+    number: int | None
+
+
+@dataclass(frozen=True)
+class Unload:
+    """Drain and stop the version, or give up loading it."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """Start the version's engine."""
+
+    number: int
+
+
+Action = Activate | Unload | Load
+
+
+def next_actions(wanted: Wanted, present: Sequence[Present], serving: int | None, now: float) -> list[Action]:
+    """Choose what to do for one model.
+
+    Args:
+        wanted: what is declared.
+        present: each version that was ever touched, once.
+        serving: the version that answers now; always among the available ones.
+        now: on the clock of `retry_at`.
+
+    Returns:
+        Actions in their order; none where nothing is to be done before something changes.
+    """
+    states = {each.number: each.state for each in present}
+    actions: list[Action] = []
+    if serving != wanted.live and (wanted.live is None or states.get(wanted.live) is VersionState.AVAILABLE):
+        serving = wanted.live
+        actions.append(Activate(serving))
+    keep = {wanted.live, wanted.previous, serving}
+    running = (VersionState.START, VersionState.LOADING, VersionState.AVAILABLE)
+    actions += [Unload(number) for number, state in states.items() if state in running and number not in keep]
+    wish = wanted.previous if serving == wanted.live else wanted.live
+    if wish is not None and _may_load(wish, present, now):
+        actions.append(Load(wish))
+    return actions
+
+
+def _may_load(number: int, present: Sequence[Present], now: float) -> bool:
+    for each in present:
+        if each.number == number:
+            return each.state is VersionState.END and each.retry_at is not None and each.retry_at <= now
+    return True

@@ -1,0 +1,69 @@
+"""Which version should be live? Asks the database again and again. LINE B step 5.
+
+Declared in the database, never guessed from a folder listing. While the database fails, the last good answer counts.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+from contract.errors import RipenError
+from contract.ports import Database
+from contract.records import Aspiration
+from contract.settings import Settings
+from service.versions import Versions
+
+logger = logging.getLogger(__name__)
+
+
+class Watcher:
+    """Tells `versions` what is declared. `run` belongs in a task; `first_look` is set once it has been told."""
+
+    def __init__(self, database: Database, versions: Versions, settings: Settings) -> None:
+        self._database = database
+        self._versions = versions
+        self._interval_s = settings.poll_interval_s
+        self._declared: tuple[list[str], list[Aspiration]] | None = None
+        self._poked = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failing = False
+        self.first_look = asyncio.Event()
+
+    def missing(self) -> str | None:
+        """What the service still waits for before it is ready, in words; None where it is ready."""
+        if not self.first_look.is_set():
+            return "The database has not been asked yet which versions should be live, or does not answer."
+        return self._versions.missing()
+
+    def poke(self) -> None:
+        """Look at once, and try failed versions again: something was just changed. Safe from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody looks any more
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._poked.set)
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        while True:
+            poked = self._poked.is_set()
+            self._poked.clear()
+            await self._look(retry=poked)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_s):
+                    await self._poked.wait()
+
+    async def _look(self, *, retry: bool) -> None:
+        try:
+            self._declared = await asyncio.to_thread(self._ask)
+            self._failing = False
+        except RipenError as error:
+            if not self._failing:
+                logger.warning("Cannot ask which versions should be live, the last answer counts: %s", error)
+            self._failing = True
+        if self._declared is not None:  # also an old answer: it brings the retries of failed versions forward
+            await self._versions.apply(*self._declared, retry=retry)
+            self.first_look.set()
+
+    def _ask(self) -> tuple[list[str], list[Aspiration]]:
+        models = [model.name for model in self._database.list_models()]
+        return models, self._database.aspirations()

@@ -1,0 +1,176 @@
+"""The queue of one version, in front of an engine that waits when it is told to."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from serving_fakes import GatedEngine, queue_depth, settings
+
+from contract.errors import DeadlineExceeded, EngineUnavailable, InvalidImage, Overloaded
+from contract.records import Failure
+from service.batcher import Batcher
+from service.engine_wire import BatchResult, EngineImage
+from service.metrics import Metrics
+
+
+def images(*sizes: int) -> list[EngineImage]:
+    return [EngineImage(b"x" * size, encoded=True) for size in sizes]
+
+
+def run(story: Callable[[GatedEngine, Batcher, Metrics], Awaitable[None]], **changes: object) -> None:
+    """Tell `story` with an engine, its batcher and the metrics."""
+
+    async def tell() -> None:
+        engine, metrics = GatedEngine(), Metrics()
+        batcher = Batcher(engine, settings(**changes), metrics=metrics, model="default", version=1)
+        await story(engine, batcher, metrics)
+        await batcher.stop()
+
+    asyncio.run(tell())
+
+
+def soon(seconds: float = 30.0) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def busy(engine: GatedEngine, batcher: Batcher) -> "asyncio.Task[list[object]]":
+    """Occupy the engine with one image that is not answered before the gate opens."""
+    engine.gate.clear()
+    task = asyncio.create_task(batcher.submit(images(1), soon()))
+    await engine.started.wait()
+    return task
+
+
+def test_answers_in_order() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        assert await batcher.submit(images(3, 1, 2), soon()) == [0.03, 0.01, 0.02]
+
+    run(story)
+
+
+def test_an_idle_engine_takes_at_once_and_batches_form_while_it_is_busy() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        first = await busy(engine, batcher)
+        others = [asyncio.create_task(batcher.submit(images(size), soon())) for size in (2, 3, 4)]
+        await queue_depth(metrics, 3)
+        engine.gate.set()
+        assert [await each for each in (first, *others)] == [[0.01], [0.02], [0.03], [0.04]]
+        assert [len(batch) for batch in engine.batches] == [1, 3]
+
+    run(story)
+
+
+def test_a_request_larger_than_a_batch_is_split() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        assert await batcher.submit(images(*range(1, 12)), soon()) == [size / 100 for size in range(1, 12)]
+        assert [len(batch) for batch in engine.batches] == [4, 4, 3]
+
+    run(story, max_batch_size=4)
+
+
+def test_a_full_queue_refuses_at_once() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        first = await busy(engine, batcher)
+        waiting = asyncio.create_task(batcher.submit(images(1, 2, 3), soon()))
+        await queue_depth(metrics, 3)
+        with pytest.raises(Overloaded, match="3 images are waiting and 2 more came; at most 4 may wait"):
+            await batcher.submit(images(1, 2), soon())
+        engine.gate.set()
+        assert len(await first + await waiting) == 4
+
+    run(story, queue_size=4)
+
+
+def test_an_expired_request_never_reaches_the_engine() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        first = await busy(engine, batcher)
+        with pytest.raises(DeadlineExceeded):
+            await batcher.submit(images(2), soon(0.01))
+        await queue_depth(metrics, 0)
+        engine.gate.set()
+        assert await first == [0.01]
+        assert await batcher.submit(images(3), soon()) == [0.03]
+        assert [[len(data) for data in batch] for batch in engine.batches] == [[1], [3]]
+
+    run(story)
+
+
+def test_a_cancelled_request_never_reaches_the_engine() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        first = await busy(engine, batcher)
+        cancelled = asyncio.create_task(batcher.submit(images(2, 2), soon()))
+        await queue_depth(metrics, 2)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        await queue_depth(metrics, 0)
+        engine.gate.set()
+        await first
+        assert len(engine.batches) == 1
+
+    run(story)
+
+
+def test_a_dying_engine_fails_only_what_it_had() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        in_flight = await busy(engine, batcher)
+        waiting = asyncio.create_task(batcher.submit(images(2), soon()))
+        await queue_depth(metrics, 1)
+        engine.up.clear()
+        engine.error = EngineUnavailable("The engine process ended.")
+        engine.gate.set()
+        with pytest.raises(EngineUnavailable):
+            await in_flight
+        await queue_depth(metrics, 1)
+        engine.up.set()
+        assert await waiting == [0.02]
+
+    run(story)
+
+
+def test_a_waiting_request_keeps_its_deadline_while_there_is_no_engine() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        engine.up.clear()
+        with pytest.raises(DeadlineExceeded):
+            await batcher.submit(images(2), soon(0.01))
+        assert engine.batches == []
+
+    run(story)
+
+
+def test_stopping_tells_whoever_still_waits() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        requests = [await busy(engine, batcher), asyncio.create_task(batcher.submit(images(2), soon()))]
+        await queue_depth(metrics, 1)
+        await batcher.stop()
+        for request in requests:
+            with pytest.raises(EngineUnavailable, match="was stopped before it answered"):
+                await request
+
+    run(story)
+
+
+def test_one_bad_image_is_an_error_for_itself_alone() -> None:
+    class Picky(GatedEngine):
+        async def infer(self, images: object) -> BatchResult:
+            return BatchResult(1, (0.25, Failure("invalid_image", "Not an image."), 0.75))
+
+    async def tell() -> None:
+        batcher = Batcher(Picky(), settings(), metrics=Metrics(), model="default", version=1)
+        first, second, third = await batcher.submit(images(1, 2, 3), soon())
+        assert (first, third) == (0.25, 0.75)
+        assert isinstance(second, InvalidImage)
+        await batcher.stop()
+
+    asyncio.run(tell())
+
+
+def test_phases_and_batch_sizes_are_counted() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        await batcher.submit(images(1, 2), soon())
+        text = metrics.expose().decode()
+        assert "ripen_batch_size_sum 2.0" in text
+        assert 'ripen_phase_seconds_count{phase="queue"} 2.0' in text
+        assert 'ripen_phase_seconds_count{phase="infer"} 1.0' in text
+
+    run(story)

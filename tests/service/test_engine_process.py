@@ -1,0 +1,51 @@
+"""The parts of the engine process that need no TensorFlow."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from contract.records import Failure
+from service.engine_process import infer_checked, warm_up_sizes
+from service.engine_wire import Batch, EngineImage, encode_frame, error_of, failure_of
+
+
+class Answering:
+    """A runtime that answers what it is told to."""
+
+    name = "fake-f32"
+
+    def __init__(self, *answers: float) -> None:
+        self.answers = answers
+
+    def infer(self, images: np.ndarray) -> tuple[float, ...]:
+        return self.answers
+
+
+@pytest.mark.parametrize(("largest", "sizes"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (32, [1, 2, 4, 8, 16, 32])])
+def test_every_power_of_two_and_the_largest_batch_are_warmed(largest: int, sizes: list[int]) -> None:
+    assert warm_up_sizes(largest) == sizes
+
+
+@pytest.mark.parametrize("answers", [(0.5,), (0.5, float("nan")), (0.5, 1.5), (-0.1, 0.5)])
+def test_an_answer_that_is_no_probability_per_image_is_refused(answers: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="2 images gave"):
+        infer_checked(Answering(*answers), np.zeros((2, 8, 8, 3), np.uint8))
+
+
+def test_errors_keep_their_class_on_the_wire() -> None:
+    for name in ("invalid_image", "image_too_large", "version_corrupt", "load_failed"):
+        error = error_of(failure_of(error_of(Failure(name, "why"))))
+        assert (error.code, error.message) == (name, "why")
+    assert error_of(Failure("from_the_future", "why")).code == "engine_unavailable"
+
+
+def test_a_frame_says_how_long_it_is() -> None:
+    header, body = encode_frame(Batch(7, (EngineImage(b"abc", encoded=True),)))
+    assert int.from_bytes(header, "big") == len(body)
+
+
+def test_the_front_process_does_not_load_tensorflow() -> None:
+    code = "import sys, service.predictor, service.watcher; print([n for n in sys.modules if 'tensorflow' in n])"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"[]\n"

@@ -1,0 +1,101 @@
+"""What a scrape shows."""
+
+from datetime import UTC, datetime
+
+import tiny_version
+
+from contract.errors import DatabaseUnavailable
+from contract.records import (
+    Bucket,
+    Decision,
+    ExampleCount,
+    GatePolicy,
+    JobState,
+    Model,
+    Verdict,
+    Version,
+    VersionState,
+)
+from service.metrics import Metrics
+
+
+class CountingDatabase:
+    """The part of the Database port that the metrics read."""
+
+    def __init__(self) -> None:
+        self.failing = False
+
+    def count_examples(self) -> list[ExampleCount]:
+        if self.failing:
+            raise DatabaseUnavailable("The database is locked.")
+        return [ExampleCount("fruit", 'a "red" apple', Bucket.TRAIN, 12)]
+
+    def count_jobs(self) -> dict[tuple[str, JobState], int]:
+        return {("fruit", JobState.RUNNING): 1}
+
+    def list_models(self) -> list[Model]:
+        return [Model("fruit", ("apple", "orange"), 30, "0" * 32, datetime.now(UTC))]
+
+    def list_versions(self, model: str) -> list[Version]:
+        verdict = Verdict(Decision.PROMOTE, GatePolicy.ALWAYS, (), tiny_version.METRICS)
+        return [
+            Version(model, number, "0" * 32, None, tiny_version.METRICS, verdict, 2.5, "0" * 64, datetime.now(UTC))
+            for number in range(30, 0, -1)
+        ]
+
+
+def lines(metrics: Metrics) -> list[str]:
+    return metrics.expose().decode().splitlines()
+
+
+def test_the_database_is_read_at_every_scrape() -> None:
+    shown = lines(Metrics(CountingDatabase()))
+    assert 'ripen_examples{bucket="train",label="a \\"red\\" apple",model="fruit"} 12.0' in shown
+    assert 'ripen_jobs{model="fruit",state="running"} 1.0' in shown
+    assert 'ripen_holdout_accuracy{model="fruit",version="30"} 0.9' in shown
+    assert 'ripen_holdout_log_loss{model="fruit",version="30"} 0.3' in shown
+    assert 'ripen_training_seconds{model="fruit",version="11"} 2.5' in shown
+    assert not [line for line in shown if 'version="10"' in line]
+
+
+def test_a_failing_database_costs_only_its_own_series() -> None:
+    database = CountingDatabase()
+    database.failing = True
+    shown = lines(Metrics(database))
+    assert not [line for line in shown if line.startswith("ripen_examples")]
+    assert [line for line in shown if line.startswith("ripen_build_info{")]
+
+
+def test_requests_are_counted_with_their_version_and_code() -> None:
+    metrics = Metrics()
+    for version in (1, None):
+        metrics.observe_request(
+            protocol="rest", method="predict", model="default", version=version, code="ok", seconds=0.02
+        )
+    shown = lines(metrics)
+    for label in ("1", ""):
+        labels = f'code="ok",method="predict",model="default",protocol="rest",version="{label}"'
+        assert f"ripen_requests_total{{{labels}}} 1.0" in shown
+    assert 'ripen_request_seconds_count{method="predict",protocol="rest"} 2.0' in shown
+
+
+def test_a_version_is_in_one_state_and_leaves_nothing_behind() -> None:
+    metrics = Metrics()
+    metrics.set_version_state("default", 1, VersionState.LOADING)
+    metrics.set_version_state("default", 1, VersionState.AVAILABLE)
+    metrics.observe_score("default", 1, 0.7)
+    states = [line for line in lines(metrics) if line.startswith("ripen_version_state{")]
+    assert [line for line in states if line.endswith(" 1.0")] == [
+        'ripen_version_state{model="default",state="AVAILABLE",version="1"} 1.0'
+    ]
+    assert len(states) == len(VersionState)
+    metrics.forget_version("default", 1, keep_state=False)
+    assert not [line for line in lines(metrics) if 'version="1"' in line]
+
+
+def test_swaps_and_the_live_version_are_shown() -> None:
+    metrics = Metrics()
+    metrics.set_live_version("default", 1, swapped=False)
+    metrics.set_live_version("default", 2, swapped=True)
+    assert 'ripen_live_version{model="default"} 2.0' in lines(metrics)
+    assert 'ripen_swaps_total{model="default"} 1.0' in lines(metrics)

@@ -1,0 +1,116 @@
+"""Every choice of the version policy."""
+
+import itertools
+
+import pytest
+
+from contract.records import VersionState
+from service.version_policy import Activate, Load, Present, Unload, Wanted, next_actions
+
+START, LOADING, AVAILABLE, UNLOADING, END = VersionState
+NOW = 100.0
+
+
+def choose(wanted: Wanted, states: dict[int, VersionState], serving: int | None = None) -> list[object]:
+    return list(next_actions(wanted, [Present(*each) for each in states.items()], serving, NOW))
+
+
+def test_loads_the_first_version() -> None:
+    assert choose(Wanted(1), {}) == [Load(1)]
+
+
+@pytest.mark.parametrize("state", [START, LOADING])
+def test_waits_for_a_version_that_is_loading(state: VersionState) -> None:
+    assert choose(Wanted(1), {1: state}) == []
+
+
+def test_activates_what_is_available() -> None:
+    assert choose(Wanted(1), {1: AVAILABLE}) == [Activate(1)]
+
+
+def test_does_nothing_when_all_is_as_declared() -> None:
+    assert choose(Wanted(2, 1), {1: AVAILABLE, 2: AVAILABLE}, serving=2) == []
+
+
+@pytest.mark.parametrize("state", [START, LOADING, UNLOADING, END])
+def test_the_old_version_serves_until_the_new_one_is_available(state: VersionState) -> None:
+    assert not [
+        action for action in choose(Wanted(2), {1: AVAILABLE, 2: state}, serving=1) if isinstance(action, Activate)
+    ]
+    assert Unload(1) not in choose(Wanted(2), {1: AVAILABLE, 2: state}, serving=1)
+
+
+def test_swaps_and_keeps_the_previous_version_warm() -> None:
+    assert choose(Wanted(2, 1), {1: AVAILABLE, 2: AVAILABLE}, serving=1) == [Activate(2)]
+
+
+def test_swaps_and_unloads_where_nothing_is_kept() -> None:
+    assert choose(Wanted(2), {1: AVAILABLE, 2: AVAILABLE}, serving=1) == [Activate(2), Unload(1)]
+
+
+def test_unloads_what_is_neither_live_nor_kept() -> None:
+    states = {1: AVAILABLE, 2: AVAILABLE, 3: AVAILABLE}
+    assert choose(Wanted(3, 2), states, serving=2) == [Activate(3), Unload(1)]
+
+
+def test_gives_up_loading_what_is_no_longer_declared() -> None:
+    assert choose(Wanted(3, 1), {1: AVAILABLE, 2: LOADING}, serving=1) == [Unload(2), Load(3)]
+
+
+def test_loads_the_previous_version_only_after_the_live_one_serves() -> None:
+    assert choose(Wanted(2, 1), {}) == [Load(2)]
+    assert choose(Wanted(2, 1), {2: LOADING}) == []
+    assert choose(Wanted(2, 1), {2: AVAILABLE}) == [Activate(2), Load(1)]
+
+
+def test_rolls_back_to_a_warm_version_in_one_step() -> None:
+    assert choose(Wanted(1), {1: AVAILABLE, 2: AVAILABLE}, serving=2) == [Activate(1), Unload(2)]
+
+
+def test_a_version_that_is_wanted_again_while_it_unloads_loads_afterwards() -> None:
+    assert choose(Wanted(1), {1: UNLOADING, 2: AVAILABLE}, serving=2) == []
+    assert choose(Wanted(1), {1: END, 2: AVAILABLE}, serving=2) == [Load(1)]
+
+
+@pytest.mark.parametrize(("retry_at", "actions"), [(None, []), (NOW + 1, []), (NOW, [Load(1)]), (0.0, [Load(1)])])
+def test_a_failed_version_loads_again_when_its_time_has_come(retry_at: float | None, actions: list[object]) -> None:
+    assert next_actions(Wanted(1), [Present(1, END, retry_at)], None, NOW) == actions
+
+
+def test_nothing_declared_takes_everything_down() -> None:
+    assert choose(Wanted(None), {1: AVAILABLE, 2: LOADING}, serving=1) == [Activate(None), Unload(1), Unload(2)]
+
+
+def test_it_always_arrives_and_never_leaves_a_serving_model_unanswered() -> None:
+    """From every mixture of states: carry out the actions, finish what is under way, repeat until nothing is to do."""
+    wishes = [Wanted(1), Wanted(2), Wanted(3), Wanted(2, 1), Wanted(3, 2), Wanted(1, 3)]
+    for wanted, states in itertools.product(wishes, itertools.product([None, *VersionState], repeat=3)):
+        present = {number: state for number, state in enumerate(states, 1) if state is not None}
+        for serving in [None, *(number for number, state in present.items() if state is AVAILABLE)]:
+            assert settle(wanted, dict(present), serving) == {wanted.live, wanted.previous} - {None}
+
+
+def settle(wanted: Wanted, present: dict[int, VersionState], serving: int | None) -> set[int]:
+    """Play until the policy is content; return the versions that are available then."""
+    for _ in range(10):
+        actions = choose(wanted, present, serving)
+        under_way = [number for number, state in present.items() if state in (START, LOADING, UNLOADING)]
+        if not actions and not under_way:
+            assert serving == wanted.live
+            return {number for number, state in present.items() if state is AVAILABLE}
+        for action in actions:
+            match action:
+                case Activate(number):
+                    assert number is not None
+                    assert present[number] is AVAILABLE
+                    serving = number
+                case Unload(number):
+                    assert number != serving
+                    present[number] = UNLOADING
+                case Load(number):
+                    assert present.get(number, END) is END
+                    present[number] = LOADING
+        for number, state in present.items():
+            present[number] = {START: AVAILABLE, LOADING: AVAILABLE, UNLOADING: END}.get(state, state)
+        assert serving is None or present[serving] is AVAILABLE
+    raise AssertionError(f"{wanted} is never reached from {present}")
