@@ -1,0 +1,224 @@
+"""What our REST answers and takes, as types: the OpenAPI page is made from them. LINE A step 1, LINE B steps 1-2."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from contract.artifact import Manifest
+from contract.records import (
+    Bucket,
+    Example,
+    ExampleCount,
+    GatePolicy,
+    Job,
+    LiveChange,
+    Metrics,
+    Model,
+    Verdict,
+    VersionState,
+)
+
+
+def json_response(answer: object, status: int = 200) -> Response:
+    """Encode an answer; msgspec does it several times faster than a validating model would."""
+    return Response(msgspec.json.encode(answer), status, media_type="application/json")
+
+
+@dataclass(frozen=True)
+class ErrorText:
+    """What went wrong: `code` is stable, `message` is for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ErrorBody:
+    """An error of the whole request; `request_id` finds it in the service's log."""
+
+    code: str
+    message: str
+    request_id: str
+
+
+@dataclass(frozen=True)
+class ErrorAnswer:
+    """Every answer above 399."""
+
+    error: ErrorBody
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """Which version of which model answered."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One image's answer. `probability` is of the model's second class; `file` is the name that the client gave."""
+
+    label: str
+    probability: float
+    threshold: float
+    file: str | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One image that could not be used."""
+
+    file: str | None
+    error: ErrorText
+
+
+@dataclass(frozen=True)
+class PredictAnswer:
+    """One entry per image, in the order of the request."""
+
+    request_id: str
+    model: ModelVersion
+    predictions: tuple[Predicted | Refused, ...]
+
+
+@dataclass(frozen=True)
+class StoredExample:
+    """One uploaded image; `duplicate` says that the same bytes were there before."""
+
+    id: str
+    file: str
+    label: str
+    bucket: Bucket
+    digest: str
+    duplicate: bool
+
+
+@dataclass(frozen=True)
+class AddExamplesAnswer:
+    """What was stored and what was not."""
+
+    examples: tuple[StoredExample, ...]
+    rejected: tuple[Refused, ...]
+
+
+@dataclass(frozen=True)
+class ExamplesAnswer:
+    """One page, oldest first; `next` is the `after` of the next page. `counts` are of all examples."""
+
+    examples: tuple[Example, ...]
+    counts: tuple[ExampleCount, ...]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class ModelAnswer:
+    """One question. `live_version` is the declared one."""
+
+    name: str
+    classes: tuple[str, str] | None
+    live_version: int | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, model: Model) -> "ModelAnswer":
+        """The record without its split key, which is a secret."""
+        return cls(model.name, model.classes, model.live_version, model.created_at)
+
+
+@dataclass(frozen=True)
+class ModelsAnswer:
+    """All models."""
+
+    models: tuple[ModelAnswer, ...]
+
+
+@dataclass(frozen=True)
+class JobsAnswer:
+    """A model's jobs, newest first."""
+
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """What the service did with a version: `OK`, or the name of an error and its reason."""
+
+    error_code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class VersionAnswer:
+    """One version. `state` is TensorFlow Serving's; END where it is not loaded. `live` is the one that answers."""
+
+    version: int
+    state: VersionState
+    live: bool
+    status: ServiceStatus
+    metrics: Metrics
+    verdict: Verdict
+    parent: int | None
+    job_id: str
+    created_at: datetime
+    training_seconds: float
+    manifest: Manifest | None = None
+
+
+@dataclass(frozen=True)
+class VersionsAnswer:
+    """`live` answers now, `aspired` should; they differ while a version loads or if it cannot. All newest first."""
+
+    live: int | None
+    aspired: int | None
+    versions: tuple[VersionAnswer, ...]
+    history: tuple[LiveChange, ...]
+
+
+@dataclass(frozen=True)
+class HealthAnswer:
+    """The service is alive, or ready."""
+
+    status: str
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CreateModelBody(_Body):
+    """`classes` may come later, but never change: `classes[1]` is the one that probabilities speak of."""
+
+    name: str = Field(examples=["default"])
+    classes: tuple[str, str] | None = Field(default=None, examples=[["apple", "orange"]])
+
+
+class GateBody(_Body):
+    """When the new version goes live without a person."""
+
+    policy: GatePolicy
+
+
+class RetrainBody(_Body):
+    """What differs from the service's default recipe and gate."""
+
+    recipe: dict[str, str | int | float | None] = Field(
+        default_factory=dict, examples=[{"backbone": "MobileNetV2", "head_epochs": 5, "tail_epochs": 10}]
+    )
+    gate: GateBody | None = None
+
+
+class PromoteBody(_Body):
+    """`reason` is kept in the history."""
+
+    reason: str = Field(min_length=1, max_length=1000, examples=["checked by hand on last week's pictures"])
+
+
+class RollbackBody(_Body):
+    """`reason` is kept in the history."""
+
+    reason: str = Field(default="", max_length=1000)

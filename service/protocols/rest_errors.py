@@ -1,0 +1,113 @@
+"""Errors as REST answers: ours and TensorFlow Serving's shape, chosen by path. LINE A step 1.
+
+Nothing that came in is ever echoed as it was: FastAPI's own handlers answer NaN with 500 because they do.
+"""
+
+import logging
+from collections.abc import Mapping
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from contract.errors import InvalidRequest, RipenError
+from service.status_map import INTERNAL_MESSAGE, RETRY_AFTER_S, client_message, status_of
+
+CODES = {
+    400: "invalid_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    500: "internal",
+}
+MESSAGES = {
+    404: "There is nothing at this path; /openapi.json lists what there is.",
+    405: "This path does not take this method; /openapi.json lists what it takes.",
+    500: INTERNAL_MESSAGE,
+}
+RETRIABLE = (429, 503)
+CLIENT_GONE = 499  # nobody reads it; the metrics tell it from a failure
+logger = logging.getLogger(__name__)
+
+
+def is_tf_serving(scope: Scope) -> bool:
+    """Whether a request speaks TensorFlow Serving's REST."""
+    path = str(scope["path"]).lower()
+    return path == "/v1" or path.startswith("/v1/")
+
+
+def error_response(
+    scope: Scope, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """One error in the shape of the request's protocol."""
+    request_id = str(scope.get("state", {}).get("request_id", ""))
+    body: object = {"error": {"code": code, "message": message, "request_id": request_id}}
+    if is_tf_serving(scope):
+        body = {"error": message}
+    retry = {"Retry-After": str(RETRY_AFTER_S)} if status in RETRIABLE else {}
+    return Response(
+        msgspec.json.encode(body), status, headers={**(headers or {}), **retry}, media_type="application/json"
+    )
+
+
+def ripen_error_response(scope: Scope, error: RipenError) -> Response:
+    """An error of ours, by the one table of statuses."""
+    status = status_of(error)
+    number = status.tf_serving_rest if is_tf_serving(scope) else status.rest
+    return error_response(scope, number, error.code if number != 500 else CODES[500], client_message(error))
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Send every error of the application through this file."""
+    app.add_exception_handler(RipenError, _on_ripen_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+async def _on_ripen_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RipenError)
+    if status_of(error).rest == 500:
+        _log(request, error)
+    return ripen_error_response(request.scope, error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    message = MESSAGES.get(status, str(error.detail))
+    return error_response(request.scope, status, CODES.get(status, CODES[400]), message, error.headers)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return ripen_error_response(request.scope, InvalidRequest(_explain(error)))
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    _log(request, error)
+    return error_response(request.scope, 500, CODES[500], INTERNAL_MESSAGE)
+
+
+def _log(request: Request, error: Exception) -> None:
+    """What the client must not read; its request id finds it."""
+    request_id = request.state.request_id
+    logger.error("Request %s failed: %s %s", request_id, request.method, request.url.path, exc_info=error)
+
+
+def _explain(error: RequestValidationError) -> str:
+    """Where and what, without the value that came."""
+    told = []
+    for one in error.errors():
+        where = ".".join(str(part) for part in one["loc"])
+        if one["type"] == "json_invalid":
+            told.append(f"The body is not valid JSON (at character {one['loc'][-1]}).")
+        elif where == "body":
+            told.append(f"{where}: {one['msg']}; send JSON with `Content-Type: application/json`.")
+        else:
+            told.append(f"{where}: {one['msg']}.")
+    return " ".join(told[:5])
