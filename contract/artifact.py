@@ -46,6 +46,7 @@ class Network:
     trainable_parameters: int
     total_parameters: int
     unfrozen_layers: tuple[str, ...] = ()
+    kept_epoch: int | None = None  # from 1, over all phases: whose weights these are
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import io
 import warnings
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -69,6 +68,8 @@ def decode_resized(data: bytes, height: int, width: int, limits: ImageLimits) ->
 
 def resize(image: Pixels, height: int, width: int) -> Pixels:
     """Bilinear resize, half-pixel centres, no antialias: (H, W, 3) uint8 -> (height, width, 3) uint8."""
+    import cv2  # noqa: PLC0415  # 25 MB that a process which only inspects images need not hold
+
     if image.shape[:2] == (height, width):
         return image
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)

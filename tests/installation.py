@@ -34,7 +34,7 @@ class Installation:
         return (self.home.parent / f"{self.home.name}.log").read_text()
 
     def start(self) -> "Installation":
-        """Start `ripen up` and return once version 1 or later answers."""
+        """Start `ripen up` and return once it says that it is ready."""
         with (self.home.parent / f"{self.home.name}.log").open("w") as log:
             self.process = subprocess.Popen(
                 [RIPEN, "up", "--home", self.home, *self._ports(), *self._arguments],
@@ -42,7 +42,7 @@ class Installation:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **self._environment},
             )
-        self.wait_for(lambda: self.live() is not None, 240, "a live version")
+        self.wait_for(lambda: "Ripen is ready" in self.log, 240, "ready service")
         return self
 
     def stop(self) -> int:

@@ -2,11 +2,9 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
+import drawn_sample
 import pytest
 from installation import Installation
 from open_loop import OpenLoop
@@ -17,9 +15,7 @@ RECOVERY_S = 10
 
 @pytest.fixture(scope="module")
 def ripen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    sample = tmp_path_factory.mktemp("sample")
-    command = [Path(sys.executable).with_name("ripen"), "sample", sample, "--train", "160", "--validation", "60"]
-    subprocess.run(command, check=True)
+    sample = drawn_sample.draw(tmp_path_factory.mktemp("sample"), train=80, validation=30)
     home = tmp_path_factory.mktemp("up") / "home"
     installation = Installation(home, "--data", str(sample), RIPEN_LEASE_S="3").start()
     yield installation

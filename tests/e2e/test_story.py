@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import drawn_sample
 import grpc
 import pytest
 from installation import Installation, resident_mib
@@ -23,19 +24,13 @@ REQUESTS = 3000
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small drawn data set: 240 train and 80 validation images."""
-    folder = tmp_path_factory.mktemp("sample")
-    command = [Path(sys.executable).with_name("ripen"), "sample", folder, "--train", "240", "--validation", "80"]
-    subprocess.run(command, check=True)
-    return folder
+    return drawn_sample.draw(tmp_path_factory.mktemp("sample"), train=120, validation=40)
 
 
 @pytest.fixture(scope="module")
 def new_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty more images, of another seed."""
-    folder = tmp_path_factory.mktemp("new")
-    command = [Path(sys.executable).with_name("ripen"), "sample", folder, "--train", "60", "--validation", "2"]
-    subprocess.run([*command, "--seed", "7"], check=True)
-    return folder
+    return drawn_sample.draw(tmp_path_factory.mktemp("new"), train=NEW_PER_CLASS, validation=0, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -97,19 +92,12 @@ def test_tensorflow_loads_the_published_folder(ripen: Installation, pictures: li
     assert all(abs(b - 0.5) < 0.05 for _, b in flipped)
 
 
-def test_the_front_process_is_small(ripen: Installation) -> None:
-    (service,) = ripen.processes("-m service ")
-    size_mib = resident_mib(service)
-    print(f"RSS of the front process: {size_mib:.0f} MiB")
-    assert size_mib < 150
-
-
 def test_a_retrain_under_load_swaps_without_a_failure(
     ripen: Installation, pictures: list[bytes], new_images: Path
 ) -> None:
     for label in ("apple", "orange"):
-        files = [("file", path.open("rb")) for path in sorted((new_images / "train" / label).iterdir())]
-        answer = ripen.http.post("/api/v1/examples", data={"label": label}, files=files[:NEW_PER_CLASS])
+        files = [("file", (path.name, path.read_bytes())) for path in sorted((new_images / "train" / label).iterdir())]
+        answer = ripen.http.post("/api/v1/examples", data={"label": label}, files=files)
         assert len(answer.raise_for_status().json()["examples"]) == NEW_PER_CLASS
     load = OpenLoop(ripen.rest_url, ripen.grpc_address, pictures).start()
     job = ripen.http.post("/api/v1/retrain", json={"gate": {"policy": "always"}})
@@ -141,6 +129,13 @@ def check_replies(ripen: Installation, pictures: list[bytes], replies: list[Repl
         versions = [reply.version for reply in replies if reply.connection == connection]
         assert versions == sorted(versions)
         assert set(versions) == {1, 2}
+
+
+def test_the_front_process_is_small(ripen: Installation) -> None:
+    (service,) = ripen.processes("-m service ")
+    size_mb = resident_mib(service) * 1.048576
+    print(f"RSS of the front process after all this: {size_mb:.0f} MB")
+    assert size_mb < 150
 
 
 def test_rollback_is_immediate_and_told(ripen: Installation, pictures: list[bytes]) -> None:

@@ -1,0 +1,225 @@
+"""What the service answers, as frozen dataclasses. Neither line: the client's view of both.
+
+Fields that a newer service adds are ignored. Probability is always of the model's second class, in [0, 1].
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class ErrorText:
+    """What went wrong with one image: `code` is stable, `message` is for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """Which version of which model answered."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image's answer, or its `error`: then the other fields are None."""
+
+    file: str | None = None
+    label: str | None = None
+    probability: float | None = None
+    threshold: float | None = None
+    error: ErrorText | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One prediction per image, in the order of the request."""
+
+    request_id: str
+    model: ModelVersion
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """One file that was not stored, and why."""
+
+    file: str | None
+    error: ErrorText
+
+
+@dataclass(frozen=True)
+class AddedExample:
+    """One stored image; `duplicate` says that the same bytes were there before."""
+
+    id: str
+    file: str
+    label: str
+    bucket: str
+    digest: str
+    duplicate: bool
+
+
+@dataclass(frozen=True)
+class Added:
+    """What one upload stored and what it did not."""
+
+    examples: tuple[AddedExample, ...]
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled image as it is stored."""
+
+    id: str
+    file: str
+    label: str
+    bucket: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class ExampleCount:
+    """How many examples a model has under one label in one bucket."""
+
+    label: str
+    bucket: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One page of examples, oldest first; `next` is the `after` of the next page. `counts` are of all."""
+
+    examples: tuple[Example, ...]
+    counts: tuple[ExampleCount, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """One yes/no question. `classes` is None until it is declared."""
+
+    name: str
+    classes: tuple[str, str] | None
+    live_version: int | None
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """A version on the hold-out, at its threshold. `auc`, `precision` and `recall` may be undefined."""
+
+    count: int
+    accuracy: float
+    log_loss: float
+    auc: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate said, and why, in words: `decision` is promote, reject or inconclusive."""
+
+    decision: str
+    policy: str
+    reasons: tuple[str, ...]
+    candidate: Metrics
+    live: Metrics | None = None
+    live_version: int | None = None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's end; `epoch` counts from 1."""
+
+    epoch: int
+    phase: str
+    loss: float
+    accuracy: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is; `fraction` of the whole job is in [0, 1]."""
+
+    step: str = "queued"
+    fraction: float = 0.0
+    eta_s: float | None = None
+    epoch: int = 0
+    epochs: int = 0
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+    history: tuple[Epoch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One retraining. `state` is queued, running, succeeded, failed or cancelled."""
+
+    id: str
+    model: str
+    state: str
+    created_at: datetime
+    progress: Progress = field(default_factory=Progress)
+    version: int | None = None
+    verdict: Verdict | None = None
+    failure: ErrorText | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("succeeded", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """What the service did with a version: `error_code` is OK, or why it is not served."""
+
+    error_code: str = "OK"
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One published version. `state` is TensorFlow Serving's; END where it is not loaded."""
+
+    version: int
+    state: str
+    live: bool
+    metrics: Metrics
+    verdict: Verdict
+    job_id: str
+    created_at: datetime
+    training_seconds: float
+    parent: int | None = None
+    status: ServiceStatus = field(default_factory=ServiceStatus)
+
+
+@dataclass(frozen=True)
+class LiveChange:
+    """One line of a model's history: `version` went live in place of `replaced`."""
+
+    version: int
+    replaced: int | None
+    kind: str
+    reason: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Versions:
+    """`live` answers now, `aspired` should; they differ while a version loads. All newest first."""
+
+    live: int | None
+    aspired: int | None
+    versions: tuple[Version, ...]
+    history: tuple[LiveChange, ...] = ()

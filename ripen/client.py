@@ -1,0 +1,204 @@
+"""The Python client: one method per thing that the service's REST API can do. Neither line: the caller of both."""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from ripen.answers import Added, Answer, Examples, Job, LiveChange, Model, Versions
+from ripen.connection import COME_BACK_LATER, Connection, File, Request
+from ripen.errors import ApiError, ServiceUnreachable
+
+DEFAULT_URL = "http://127.0.0.1:8501"
+DEFAULT_MODEL = "default"
+RECONNECTS = 40
+RECONNECT_PAUSE_S = 0.5
+Image = bytes | str | Path
+Setting = str | int | float | None
+
+
+class Client:
+    """A connection to one Ripen service, for one of its models. Thread-safe.
+
+    Args:
+        url: where the service's REST API listens.
+        model: which yes/no question.
+        timeout_s: per request, in seconds.
+
+    Every method raises `ServiceUnreachable`, `UnexpectedAnswer` or `ApiError`. Requests that may be repeated safely
+    are, a few times, if the connection fails or the service answers 429 or 503.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, model: str = DEFAULT_MODEL, timeout_s: float = 30.0) -> None:
+        self.url = url.rstrip("/")
+        self.model = model
+        self._query = {"model": model}
+        self._connection = Connection(self.url, timeout_s)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the sockets."""
+        self._connection.close()
+
+    # Predictions
+    def predict(self, images: Image | Sequence[Image], *, version: int | None = None) -> Answer:
+        """Classify images.
+
+        Args:
+            images: encoded JPEG, PNG or WebP, or paths of such files; at most 256.
+            version: None asks the live one.
+
+        Returns:
+            One prediction per image, in order; an image that cannot be used has its `error` there. If none can be
+            used, ApiError is raised with the first one's reason.
+        """
+        query = self._query if version is None else {**self._query, "version": str(version)}
+        return self._connection.ask(Answer, Request("POST", "/api/v1/predict", query, files=_files(images)))
+
+    # Models and examples
+    def create_model(self, classes: Sequence[str] | None = None) -> Model:
+        """Create this client's model, or declare its two classes; the same again changes nothing."""
+        body = {"name": self.model, "classes": None if classes is None else list(classes)}
+        return self._connection.ask(Model, Request("POST", "/api/v1/models", json=body))
+
+    def get_model(self) -> Model:
+        """This client's model: its classes and its declared version."""
+        return self._connection.ask(Model, Request("GET", f"/api/v1/models/{_quoted(self.model)}"))
+
+    def add_examples(self, images: Image | Sequence[Image], label: str, *, bucket: str | None = None) -> Added:
+        """Store labelled images; the same bytes twice are one example.
+
+        Args:
+            images: encoded JPEG, PNG or WebP, or paths of such files.
+            label: one of the model's two classes.
+            bucket: `holdout` keeps them for judging; None lets the service choose for each.
+
+        Returns:
+            What was stored and what was rejected. If nothing could be stored, ApiError is raised.
+        """
+        form = {"label": label} if bucket is None else {"label": label, "bucket": bucket}
+        request = Request("POST", "/api/v1/examples", self._query, form=form, files=_files(images))
+        return self._connection.ask(Added, request)
+
+    def examples(
+        self, *, label: str | None = None, bucket: str | None = None, limit: int = 100, after: str | None = None
+    ) -> Examples:
+        """One page of stored examples, oldest first, and the counts of all."""
+        asked = {"label": label, "bucket": bucket, "limit": str(limit), "after": after}
+        query = self._query | {name: value for name, value in asked.items() if value is not None}
+        return self._connection.ask(Examples, Request("GET", "/api/v1/examples", query))
+
+    # Jobs
+    def retrain(
+        self,
+        recipe: Mapping[str, Setting] | None = None,
+        *,
+        gate_policy: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Queue a retraining and return its job at once.
+
+        Args:
+            recipe: fields that differ from the service's default recipe.
+            gate_policy: `not_worse` or `always`; None is the service's default.
+            idempotency_key: repeats with the same key are the same job; None makes a new one.
+        """
+        body: dict[str, object] = {"recipe": dict(recipe or {})}
+        if gate_policy is not None:
+            body["gate"] = {"policy": gate_policy}
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return self._connection.ask(Job, Request("POST", "/api/v1/retrain", self._query, json=body, headers=headers))
+
+    def jobs(self) -> tuple[Job, ...]:
+        """This model's jobs, newest first."""
+        return self._connection.ask(_Jobs, Request("GET", "/api/v1/jobs", self._query)).jobs
+
+    def job(self, job_id: str) -> Job:
+        """One job."""
+        return self._connection.ask(Job, Request("GET", f"/api/v1/jobs/{_quoted(job_id)}", self._query))
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for a job's end; a running one ends within seconds."""
+        path = f"/api/v1/jobs/{_quoted(job_id)}:cancel"
+        return self._connection.ask(Job, Request("POST", path, self._query, repeatable=False))
+
+    def watch(self, job_id: str) -> Iterator[Job]:
+        """Yield the job whenever it changes, lastly as it ended. Reconnects where the service is restarted."""
+        path = f"/api/v1/jobs/{_quoted(job_id)}/events"
+        silence = 0
+        while silence <= RECONNECTS:
+            try:
+                for job in self._connection.events(Job, path, self._query):
+                    silence = 0
+                    yield job
+                    if job.ended:
+                        return
+            except httpx.TransportError:
+                pass  # the service may be coming back
+            except ApiError as error:
+                if error.status not in COME_BACK_LATER:
+                    raise
+            silence += 1
+            time.sleep(RECONNECT_PAUSE_S)
+        raise ServiceUnreachable(f"The progress of job {job_id} can no longer be read from {self.url}.")
+
+    # Versions
+    def versions(self) -> Versions:
+        """What was published, what the gate said of it, and which version answers."""
+        return self._connection.ask(Versions, Request("GET", "/api/v1/versions", self._query))
+
+    def promote(self, version: int, reason: str) -> LiveChange:
+        """Put a version live, whatever the gate said; the reason is kept."""
+        request = Request(
+            "POST", f"/api/v1/versions/{version}:promote", self._query, {"reason": reason}, repeatable=False
+        )
+        return self._connection.ask(LiveChange, request)
+
+    def rollback(self, reason: str = "") -> LiveChange:
+        """Put the version live again that the present one replaced."""
+        request = Request("POST", "/api/v1/versions:rollback", self._query, {"reason": reason}, repeatable=False)
+        return self._connection.ask(LiveChange, request)
+
+    # The service
+    def ready(self) -> str | None:
+        """None if the service is ready, else what it still waits for."""
+        try:
+            self._connection.ask(_Health, Request("GET", "/readyz", repeatable=False))
+        except ApiError as error:
+            if error.status in COME_BACK_LATER:
+                return str(error)
+            raise
+        return None
+
+
+class _Jobs(msgspec.Struct):
+    jobs: tuple[Job, ...]
+
+
+class _Health(msgspec.Struct):
+    status: str
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _files(images: Image | Sequence[Image]) -> tuple[File, ...]:
+    """Read what lies on the disk; bytes get a number for a name."""
+    every = [images] if isinstance(images, Image) else images
+    return tuple(
+        (f"{number}", image) if isinstance(image, bytes) else (Path(image).name, Path(image).read_bytes())
+        for number, image in enumerate(every)
+    )

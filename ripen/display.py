@@ -1,0 +1,174 @@
+"""What the `ripen` command prints: results on stdout, progress and words for people beside them. Neither line.
+
+With `--json`, stdout carries one JSON document and nothing else; everything for people goes to stderr.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ripen.answers import Epoch, Examples, Job, Versions
+from ripen.errors import RipenClientError
+from ripen.sending import Classified, Imported
+
+STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
+SHOWN_REJECTED = 10
+PIPED_WIDTH = 400  # so that rows stay lines where a program or a file reads them
+
+
+class Screen:
+    """Where a command prints.
+
+    Args:
+        json: results as JSON on stdout, words on stderr.
+    """
+
+    def __init__(self, *, json: bool) -> None:
+        self.json = json
+        self.words = Console(stderr=json, highlight=False, soft_wrap=True)
+        if not self.words.is_terminal:
+            self.words.width = PIPED_WIDTH
+
+    def say(self, text: str, style: str = "") -> None:
+        """One line for people; `text` is printed as it is."""
+        self.words.print(escape(text), style=style)
+
+    def show(self, result: object, draw: Callable[[], None]) -> None:
+        """Print a command's result: as JSON, or as `draw` does."""
+        if self.json:
+            print(msgspec.json.encode(result).decode())
+        else:
+            draw()
+
+    def fail(self, error: RipenClientError) -> None:
+        """Say why the command failed."""
+        if self.json:
+            print(msgspec.json.encode({"error": {"code": error.code, "message": str(error)}}).decode())
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(str(error))}[/red]")
+
+    @contextmanager
+    def counting(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """A progress bar; yields the function that moves it to (done, in all)."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with self._progress(*columns) as progress:
+            task = progress.add_task(escape(what), total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+    def follow(self, jobs: Iterable[Job]) -> Job:
+        """Show a job's progress until it ends, and return it as it ended."""
+        seen: tuple[int, int] = (0, 0)  # epochs and warnings that have a line already
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+        with self._progress(*columns) as progress:
+            task = progress.add_task("queued", total=1.0)
+            for job in jobs:
+                progress.update(task, completed=job.progress.fraction, description=escape(describe_progress(job)))
+                for warning in job.progress.warnings[seen[1] :]:
+                    self.say(f"warning: {warning}", "yellow")
+                for epoch in job.progress.history[seen[0] :]:
+                    self.say(describe_epoch(epoch, job.progress.epochs))
+                seen = (len(job.progress.history), len(job.progress.warnings))
+        return job
+
+    def _progress(self, *columns: ProgressColumn) -> Progress:
+        """A live bar that leaves nothing behind; none where nobody watches."""
+        return Progress(*columns, console=self.words, transient=True, disable=not self.words.is_terminal)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print rows of plain text under headings."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold", no_wrap=column == "job")  # a folded id cannot be copied
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self.words.print(table, soft_wrap=False)
+
+    def imported(self, result: Imported) -> None:
+        """Print what became of files."""
+        skipped = f", {result.skipped} skipped (hidden, or no image by name)" if result.skipped else ""
+        self.say(f"{result.added} added, {result.duplicates} already there, {len(result.rejected)} rejected{skipped}.")
+        for one in result.rejected[:SHOWN_REJECTED]:
+            self.say(f"  {one.file}: {one.error.message}", "yellow")
+        if len(result.rejected) > SHOWN_REJECTED:
+            self.say(f"  ... and {len(result.rejected) - SHOWN_REJECTED} more; --json lists them all", "yellow")
+
+    def predictions(self, results: Sequence[Classified]) -> None:
+        """Print one row per image."""
+        self.table(
+            ("file", "label", "probability", "version"),
+            (
+                (one.file, one.label or "-", f"{one.probability:.4f}", f"{one.version}")
+                if one.probability is not None
+                else (one.file, "-", "-", one.error.message if one.error else "")
+                for one in results
+            ),
+        )
+
+    def jobs(self, jobs: Sequence[Job]) -> None:
+        """Print one row per job."""
+        rows = ((job.id, job.state, f"{job.created_at:%Y-%m-%d %H:%M:%S}", describe_outcome(job)) for job in jobs)
+        self.table(("job", "state", "created (UTC)", "outcome"), rows)
+
+    def versions(self, answer: Versions) -> None:
+        """Print one row per version, and what is not as it should be."""
+        self.table(
+            ("version", "state", "accuracy", "on images", "gate", "created (UTC)"),
+            (
+                (
+                    f"{one.version}{' (live)' if one.live else ''}",
+                    one.state,
+                    f"{one.metrics.accuracy:.1%}",
+                    f"{one.metrics.count}",
+                    one.verdict.decision,
+                    f"{one.created_at:%Y-%m-%d %H:%M:%S}",
+                )
+                for one in answer.versions
+            ),
+        )
+        for one in answer.versions:
+            if one.status.error_code != "OK":
+                self.say(f"version {one.version} is not served: {one.status.message}", "yellow")
+        if answer.aspired != answer.live:
+            self.say(f"version {answer.aspired} should be live; version {answer.live or 'none'} is", "yellow")
+
+    def examples(self, answer: Examples) -> None:
+        """Print how many images there are."""
+        self.table(("label", "bucket", "images"), ((one.label, one.bucket, f"{one.count}") for one in answer.counts))
+
+
+def describe_progress(job: Job) -> str:
+    """Where a job is, in one line."""
+    progress = job.progress
+    parts = [progress.step]
+    if progress.epochs:
+        parts.append(f"epoch {progress.epoch}/{progress.epochs}")
+    if progress.history:
+        last = progress.history[-1]
+        parts.append(f"loss {last.loss:.3f} accuracy {last.accuracy:.3f}")
+    if progress.eta_s is not None and not job.ended:
+        parts.append(f"about {progress.eta_s:.0f} s left")
+    return " · ".join(parts)
+
+
+def describe_epoch(epoch: Epoch, epochs: int) -> str:
+    """One finished epoch, in one line."""
+    validation = ""
+    if epoch.validation_loss is not None and epoch.validation_accuracy is not None:
+        validation = f"  validation loss {epoch.validation_loss:.3f} accuracy {epoch.validation_accuracy:.3f}"
+    return (
+        f"  epoch {epoch.epoch:2d}/{epochs} {epoch.phase:5s}  loss {epoch.loss:.3f} "
+        f"accuracy {epoch.accuracy:.3f}{validation}  {epoch.seconds:.1f} s"
+    )
+
+
+def describe_outcome(job: Job) -> str:
+    """How a job ended, in words."""
+    if job.state == "failed" and job.failure:
+        return f"failed: {job.failure.message}"
+    if job.state != "succeeded" or job.verdict is None:
+        return describe_progress(job) if not job.ended else job.state
+    return f"version {job.version}: {job.verdict.decision}. {' '.join(job.verdict.reasons)}"
