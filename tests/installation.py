@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
-import msgspec
 
 RIPEN = Path(sys.executable).with_name("ripen")
-SMALL_RECIPE = {"backbone": "Compact", "image_size": 64, "head_epochs": 4, "tail_epochs": 4}
+RECIPE = '{"backbone": "Compact"}'  # without a network, and without the warning that ImageNet weights cannot be had
 
 
 class Installation:
@@ -26,7 +25,7 @@ class Installation:
         self.rest_url = f"http://127.0.0.1:{self.rest_port}"
         self.grpc_address = f"127.0.0.1:{self.grpc_port}"
         self._arguments = arguments
-        self._environment = {"RIPEN_RECIPE": msgspec.json.encode(SMALL_RECIPE).decode(), **environment}
+        self._environment = {"RIPEN_RECIPE": RECIPE, "RIPEN_GATE_POLICY": "always", **environment}
         self.http = httpx.Client(base_url=self.rest_url, timeout=60)
 
     @property

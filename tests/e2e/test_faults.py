@@ -15,7 +15,7 @@ RECOVERY_S = 10
 
 @pytest.fixture(scope="module")
 def ripen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    sample = drawn_sample.draw(tmp_path_factory.mktemp("sample"), train=80, validation=30)
+    sample = drawn_sample.draw(tmp_path_factory.mktemp("sample"), train=160, validation=30)
     home = tmp_path_factory.mktemp("up") / "home"
     installation = Installation(home, "--data", str(sample), RIPEN_LEASE_S="3").start()
     yield installation
@@ -41,7 +41,7 @@ def test_a_killed_worker_loses_nothing(ripen: Installation) -> None:
     assert ended["version"] == after[0]["version"]
     folders = {path.name for path in (ripen.home / "storage" / "models" / "default").iterdir()}
     assert folders == {str(entry["version"]) for entry in after}
-    assert ripen.processes(f"retrain run {job_id}") == []
+    ripen.wait_for(lambda: ripen.processes(f"retrain run {job_id}") == [], 10, "end of the processes of both attempts")
 
 
 def test_a_killed_engine_loses_only_what_was_in_flight(ripen: Installation) -> None:

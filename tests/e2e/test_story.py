@@ -23,8 +23,8 @@ REQUESTS = 3000
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small drawn data set: 240 train and 80 validation images."""
-    return drawn_sample.draw(tmp_path_factory.mktemp("sample"), train=120, validation=40)
+    """A small drawn data set: 320 train and 80 validation images."""
+    return drawn_sample.draw(tmp_path_factory.mktemp("sample"), train=160, validation=40)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_the_metrics_tell_the_story(ripen: Installation) -> None:
     assert ripen.metric('ripen_swaps_total{model="default"}') >= 2
     assert ripen.metric('ripen_live_version{model="default"}') == 1
     assert ripen.metric('ripen_jobs{model="default",state="succeeded"}') == 2
-    assert ripen.metric("ripen_examples{") >= 320 + 2 * NEW_PER_CLASS
+    assert ripen.metric("ripen_examples{") >= 400 + 2 * NEW_PER_CLASS
     assert ripen.metric("ripen_requests_total{") >= REQUESTS
     assert ripen.metric("ripen_engine_restarts_total{") == 0
     assert ripen.metric("ripen_batch_size_count") >= 1

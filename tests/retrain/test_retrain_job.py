@@ -1,0 +1,185 @@
+"""One whole job on a tiny installation: real database, real storage, a real training."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import orchard
+import pytest
+import tensorflow as tf
+from orchard import TINY, Orchard
+
+from backends.database import SqlDatabase
+from contract import artifact
+from contract.errors import DatabaseUnavailable, LeaseLost
+from contract.images import ImageLimits
+from contract.records import Bucket, Decision, Failure, GatePolicy, Job, JobState, Model, Progress, Recipe, Version
+from retrain.job import Surroundings, run
+from retrain.workplace import Workplace
+
+# See test_keras_training.py.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+
+def around(planted: Orchard) -> Surroundings:
+    return Surroundings(planted.database, planted.storage, planted.home, ImageLimits())
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Orchard, Job]:
+    """An installation whose first job has ended; tests that change something plant their own."""
+    planted = orchard.plant(tmp_path_factory.mktemp("home"))
+    job = planted.claim()
+    assert run(job, around(planted)) is JobState.SUCCEEDED
+    return planted, planted.job(job)
+
+
+def test_the_first_version_is_recorded_and_live(published: tuple[Orchard, Job]) -> None:
+    planted, job = published
+    assert (job.version, job.failure) == (1, None)
+    assert job.verdict is not None
+    assert job.verdict.decision is Decision.PROMOTE
+    assert planted.database.get_model("default").live_version == 1
+    version = planted.database.get_version("default", 1)
+    assert (version.parent, version.job_id, version.metrics) == (None, job.id, job.verdict.candidate)
+    assert version.metrics.count == 12
+    assert version.metrics.accuracy > 0.9
+
+
+def test_its_progress_told_the_story(published: tuple[Orchard, Job]) -> None:
+    progress = published[1].progress
+    assert (progress.step, progress.fraction, progress.epoch, progress.epochs) == ("aspire", 1.0, 4, 4)
+    assert [epoch.phase for epoch in progress.history] == ["whole"] * 4
+    assert progress.warnings == ()
+
+
+def test_its_folder_is_whole_and_its_manifest_says_it_all(published: tuple[Orchard, Job]) -> None:
+    planted, job = published
+    version = planted.database.get_version("default", 1)
+    folder = planted.storage.local_folder(version.storage_key)
+    manifest = artifact.verify(folder, version.manifest_sha256)
+    wanted = {"saved_model.pb", "model.keras", "curves.png", "assets.extra/tf_serving_warmup_requests"}
+    assert wanted <= set(manifest.files)
+    assert (manifest.model, manifest.version, manifest.classes) == ("default", 1, orchard.CLASSES)
+    assert (manifest.image_size, manifest.recipe, manifest.threshold) == ((32, 32), TINY, 0.5)
+    assert (manifest.network.backbone, manifest.network.weights) == ("Compact", "none")
+    assert manifest.history == job.progress.history
+    assert manifest.metrics == version.metrics
+    assert manifest.examples == {
+        f"{bucket}/{label}": count for bucket, count in orchard.COUNTS.items() for label in orchard.CLASSES
+    }
+    assert {"tensorflow", "keras", "numpy", "pillow"} <= set(manifest.packages)
+    assert any("EXIF" in difference for difference in manifest.decoder_differences)
+    assert not (planted.home / "work" / job.id / "version").exists()
+
+
+def test_golden_images_are_as_uploaded_and_answered_alike_by_tensorflow(published: tuple[Orchard, Job]) -> None:
+    planted, _ = published
+    folder = planted.storage.local_folder("models/default/1")
+    golden = artifact.read_manifest(folder).golden
+    assert golden.files[0] == "golden/00.jpg"
+    assert len(golden.files) == 12
+    rows = planted.database.list_examples("default", bucket=Bucket.HOLDOUT)
+    uploaded = {planted.storage.get(row.storage_key): row.label for row in rows}
+    data = [(folder / file).read_bytes() for file in golden.files]
+    assert [uploaded[image] for image in data[:2]] == list(orchard.CLASSES)
+    answer = tf.saved_model.load(str(folder)).signatures["serving_default"](image_bytes=tf.constant(data))
+    found = answer["probability"].numpy()[:, 0]
+    assert np.abs(found - np.array(golden.probabilities["tensorflow-f32"])).mean() < 0.01
+
+
+def test_a_second_job_is_judged_beside_the_live_version(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    run(planted.claim(), around(planted))
+    job = planted.claim(replace(TINY, seed=5, image_size=40), GatePolicy.ALWAYS)
+    assert run(job, around(planted)) is JobState.SUCCEEDED
+    verdict = planted.job(job).verdict
+    assert verdict is not None
+    assert verdict.live_version == 1
+    assert verdict.live == planted.database.get_version("default", 1).metrics
+    assert planted.database.get_version("default", 2).parent == 1
+    assert planted.database.get_model("default").live_version == 2
+
+
+def test_a_broken_live_version_is_said_and_does_not_stop_the_next(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    run(planted.claim(), around(planted))
+    (planted.storage.local_folder("models/default/1") / "curves.png").write_bytes(b"altered")
+    job = planted.claim()
+    assert run(job, around(planted)) is JobState.SUCCEEDED
+    ended = planted.job(job)
+    assert "live version 1 cannot be measured" in ended.progress.warnings[0]
+    assert ended.verdict is not None
+    assert ended.verdict.live is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "recipe", "code", "words"),
+    [
+        ({}, TINY, "invalid_dataset", "no images"),
+        ({Bucket.TRAIN: 1, Bucket.HOLDOUT: 1}, TINY, "invalid_dataset", "1 training image"),
+        (orchard.COUNTS, replace(TINY, backbone="VGG17"), "training_failed", "expected one of"),
+        (orchard.COUNTS, replace(TINY, weights="/no/such.h5"), "weights_unavailable", "such.h5"),
+        (orchard.COUNTS, replace(TINY, learning_rate=1e-9), "degenerate_version", "standard deviation"),
+    ],
+)
+def test_a_failure_is_recorded_in_words(
+    tmp_path: Path, counts: dict[Bucket, int], recipe: Recipe, code: str, words: str
+) -> None:
+    planted = orchard.plant(tmp_path, counts)
+    job = planted.claim(recipe)
+    assert run(job, around(planted)) is JobState.FAILED
+    failure = planted.job(job).failure
+    assert failure is not None
+    assert failure.code == code
+    assert words in failure.message
+    assert not (tmp_path / "storage" / "models").exists()
+    assert planted.database.list_versions("default") == []
+
+
+class Broken(SqlDatabase):
+    """A database with one method replaced."""
+
+    def get_model(self, name: str) -> Model:
+        raise ZeroDivisionError("a defect\nof ours")
+
+
+def test_an_unexpected_error_is_one_line_for_the_client(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    job = planted.claim()
+    broken = replace(planted, database=Broken(f"sqlite:///{tmp_path}/ripen.db"))
+    assert run(job, around(broken)) is JobState.FAILED
+    assert planted.job(job).failure == Failure("internal", "ZeroDivisionError: a defect")
+
+
+class Losing(SqlDatabase):
+    """Loses the lease in the moment a version is recorded."""
+
+    def record_version(self, version: Version, *, attempt: int, promote: bool) -> Job:
+        self.request_cancel(version.model, version.job_id)
+        return super().record_version(version, attempt=attempt, promote=promote)
+
+
+def test_a_version_that_comes_too_late_leaves_nothing(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    job = planted.claim()
+    losing = replace(planted, database=Losing(f"sqlite:///{tmp_path}/ripen.db"))
+    with pytest.raises(LeaseLost):
+        run(job, around(losing))
+    assert list((tmp_path / "storage" / "models" / "default").iterdir()) == []
+    assert planted.database.list_versions("default") == []
+    assert json.loads((Workplace(tmp_path, job.id).folder / "job.json").read_bytes())["numbers"] == [1]
+
+
+class Mute(SqlDatabase):
+    """Cannot take progress."""
+
+    def report_progress(self, job_id: str, *, attempt: int, progress: Progress) -> None:
+        raise DatabaseUnavailable("busy")
+
+
+def test_unreported_progress_is_no_reason_to_fail(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    mute = replace(planted, database=Mute(f"sqlite:///{tmp_path}/ripen.db"))
+    assert run(planted.claim(replace(TINY, tail_epochs=2)), around(mute)) is JobState.SUCCEEDED
