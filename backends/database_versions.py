@@ -39,7 +39,7 @@ def record_version(connection: Connection, version: Version, *, attempt: int, pr
         verdict=version.verdict,
     )
     if promote:
-        reason = "; ".join(version.verdict.reasons)
+        reason = " ".join(version.verdict.reasons)
         make_live(connection, version.model, version.number, kind=ChangeKind.GATE, reason=reason, now=now)
 
 

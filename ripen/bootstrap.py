@@ -94,7 +94,8 @@ class Bootstrap:
 
     def _check(self, job: Job) -> None:
         """Refuse a first version that nobody should serve; on a user's own images, a bad one only warns."""
-        if job.verdict is None or job.verdict.decision != "promote":
+        promoted = job.verdict is not None and job.verdict.decision == "promote"
+        if job.verdict is None or (self.data is None and not promoted):
             raise CannotStart(f"There is no first version to serve. Job {job.id}: {describe_outcome(job)}")
         self.screen.say(describe_outcome(job))
         accuracy = job.verdict.candidate.accuracy

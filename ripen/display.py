@@ -109,9 +109,11 @@ class Screen:
         )
 
     def jobs(self, jobs: Sequence[Job]) -> None:
-        """Print one row per job."""
-        rows = ((job.id, job.state, f"{job.created_at:%Y-%m-%d %H:%M:%S}", describe_outcome(job)) for job in jobs)
+        """Print one row per job, and of a lone one all that is known."""
+        rows = ((job.id, job.state, f"{job.created_at:%Y-%m-%d %H:%M:%S}", _outcome(job)) for job in jobs)
         self.table(("job", "state", "created (UTC)", "outcome"), rows)
+        if len(jobs) == 1:
+            self.say(describe_outcome(jobs[0]))
 
     def versions(self, answer: Versions) -> None:
         """Print one row per version, and what is not as it should be."""
@@ -163,6 +165,13 @@ def describe_epoch(epoch: Epoch, epochs: int) -> str:
         f"  epoch {epoch.epoch:2d}/{epochs} {epoch.phase:5s}  loss {epoch.loss:.3f} "
         f"accuracy {epoch.accuracy:.3f}{validation}  {epoch.seconds:.1f} s"
     )
+
+
+def _outcome(job: Job) -> str:
+    """How a job ended, in a few words."""
+    if job.state == "succeeded" and job.verdict is not None:
+        return f"version {job.version}: {job.verdict.decision}, {job.verdict.candidate.accuracy:.1%} right"
+    return job.failure.code if job.failure else ""
 
 
 def describe_outcome(job: Job) -> str:

@@ -104,19 +104,33 @@ def test_a_weak_first_version_of_the_users_own_images_only_warns(
     assert "More images" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "ended",
-    [
-        job("failed", failure={"code": "weights_unavailable", "message": "No weights for VGG16."}),
-        job("succeeded", verdict={**VERDICT, "decision": "reject", "reasons": ["No weights for VGG16."]}),
-    ],
-)
-def test_a_job_without_a_version_to_serve_says_why(
-    fresh: FakeRestService, tmp_path: Path, folder: DatasetFolder, ended: dict[str, object]
-) -> None:
+REJECTED = job("succeeded", verdict={**VERDICT, "decision": "reject", "reasons": ["No better than guessing."]})
+
+
+def test_a_failed_first_job_says_why(fresh: FakeRestService, tmp_path: Path, folder: DatasetFolder) -> None:
+    ended = job("failed", failure={"code": "weights_unavailable", "message": "No weights for VGG16."})
     fresh.answer("GET /api/v1/jobs/j1/events", events(ended))
     with pytest.raises(CannotStart, match="No weights for VGG16"):
         run(fresh, tmp_path, folder)
+
+
+def test_a_rejected_first_version_of_the_sample_set_says_why(
+    fresh: FakeRestService, tmp_path: Path, folder: DatasetFolder
+) -> None:
+    fresh.answer("GET /api/v1/jobs/j1/events", events(REJECTED))
+    with pytest.raises(CannotStart, match="No better than guessing"):
+        run(fresh, tmp_path, folder, drawn=True)
+
+
+def test_a_rejected_first_version_of_the_users_own_images_is_left_to_a_person(
+    fresh: FakeRestService, tmp_path: Path, folder: DatasetFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh.answer("GET /api/v1/jobs/j1/events", events(REJECTED))
+    fresh.answer("GET /api/v1/versions", versions(), versions(version(live=False)))
+    assert run(fresh, tmp_path, folder) is None
+    printed = capsys.readouterr().out
+    assert "No better than guessing" in printed
+    assert "ripen promote" in printed
 
 
 def test_a_version_that_cannot_be_loaded_is_reported_and_the_old_one_returned(
