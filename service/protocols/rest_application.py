@@ -3,6 +3,7 @@
 from importlib.metadata import version as package_version
 
 from fastapi import APIRouter, FastAPI
+from fastapi_offline import FastAPIOffline
 
 from service.protocols import (
     rest_errors,
@@ -34,7 +35,7 @@ TAGS = [
 
 def build(core: Core) -> FastAPI:
     """Put the application together around a core."""
-    app = FastAPI(
+    app = FastAPIOffline(  # the page at /docs must not need a network
         title="Ripen",
         version=package_version("ripen"),
         description=DESCRIPTION,
