@@ -126,6 +126,19 @@ def test_a_whole_training_learns_reports_and_keeps_the_best_epoch() -> None:
     assert (predict(trained.model, tune) >= 0.5).mean() == pytest.approx(0.5, abs=0.2)
 
 
+def test_the_best_epochs_weights_come_back_whatever_happened_since() -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
+    best = model.get_weights()
+    kept = Kept()
+    for number, loss in ((1, 0.5), (2, 0.9), (3, float("nan"))):
+        kept.offer(Epoch(number, "tail", 1.0, 0.5, loss, 0.5, 1.0), model)
+        for weight in model.weights:
+            weight.value.assign_add(np.ones(weight.shape, np.float32))  # in place, as an optimizer does
+    kept.restore()
+    assert kept.epoch == 1
+    assert all(np.array_equal(old, new) for old, new in zip(best, model.get_weights(), strict=True))
+
+
 def test_without_validation_the_last_epoch_stays() -> None:
     kept = Kept()
     kept.offer(Epoch(1, "head", 1.0, 0.5, None, None, 1.0), keras.Sequential([keras.Input((1,))]))

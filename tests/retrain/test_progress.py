@@ -43,7 +43,7 @@ def test_moments_are_throttled_and_steps_are_not(told: tuple[Recording, Job, Clo
     for turn in range(100):
         clock.now_s += 0.05
         report.moment(Moment(1, 2, turn / 200))
-    assert 20 <= len(database.written) <= 24
+    assert 15 <= len(database.written) <= 24  # of 102
     assert database.get_job("default", job.id).progress == database.written[-1]
     assert (database.written[-1].epoch, database.written[-1].epochs) == (1, 2)
 

@@ -1,0 +1,81 @@
+"""`python -m retrain worker` as a real process, with the process that it starts for a job."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import orchard
+import pytest
+from orchard import TINY, Orchard
+
+from contract.records import Job, JobState
+
+DEADLINE_S = 120
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("RIPEN_")}
+    return {**ours, "RIPEN_HOME": str(home), "RIPEN_LIFELINE": "1", **more}
+
+
+@contextmanager
+def worker(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "retrain", "worker"]
+    with (
+        (home / "worker.log").open("wb") as log,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log, env=environment(home)) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until_ended(planted: Orchard, job: Job) -> Job:
+    deadline = time.monotonic() + DEADLINE_S
+    while not (now := planted.job(job)).state.ended:
+        assert time.monotonic() < deadline, (now, (planted.home / "worker.log").read_text())
+        time.sleep(0.05)
+    return now
+
+
+def test_a_worker_does_a_job_cancels_one_and_stops_when_its_parent_goes(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    job = planted.queue()
+    with worker(tmp_path) as process:
+        ended = wait_until_ended(planted, job)
+        assert (ended.state, ended.version) == (JobState.SUCCEEDED, 1), ended.failure
+        endless = planted.queue(replace(TINY, tail_epochs=1000))
+        deadline = time.monotonic() + DEADLINE_S
+        while planted.job(endless).progress.epoch < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        planted.database.request_cancel("default", endless.id)
+        started_s = time.monotonic()
+        assert wait_until_ended(planted, endless).state is JobState.CANCELLED
+        assert time.monotonic() - started_s < 5
+        assert list((tmp_path / "work").iterdir()) == []
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(20) == 0
+    assert "Traceback" not in (tmp_path / "worker.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "words"),
+    [
+        ({"RIPEN_LEASE_S": "soon"}, 78, "RIPEN_LEASE_S is 'soon'"),
+        ({"RIPEN_DATABASE_URL": "sqlite:////proc/none/ripen.db"}, 75, "/proc/none"),
+    ],
+)
+def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, more: dict[str, str], status: int, words: str) -> None:
+    command = [sys.executable, "-m", "retrain", "worker"]
+    done = subprocess.run(command, env=environment(tmp_path, **more), capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
