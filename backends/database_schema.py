@@ -27,17 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.types import TypeDecorator
 
-from contract.records import (
-    Bucket,
-    ChangeKind,
-    Failure,
-    GatePolicy,
-    JobState,
-    Metrics,
-    Progress,
-    Recipe,
-    Verdict,
-)
+from contract.recipe import Recipe
+from contract.records import Bucket, ChangeKind, Failure, GatePolicy, JobState, Metrics, Progress, Verdict
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -17,7 +17,8 @@ from pathlib import Path
 import msgspec
 
 from contract.errors import VersionCorrupt
-from contract.records import Epoch, Metrics, Preprocessing, Recipe
+from contract.recipe import Preprocessing, Recipe
+from contract.records import Epoch, Metrics
 
 MANIFEST = "manifest.json"
 FORMAT = 1

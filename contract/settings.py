@@ -9,7 +9,8 @@ from typing import TypeVar
 import msgspec
 
 from contract.errors import InvalidRequest, InvalidSetting
-from contract.records import GatePolicy, Recipe, change_recipe
+from contract.recipe import Recipe, change_recipe
+from contract.records import GatePolicy
 
 T = TypeVar("T")
 PREFIX = "RIPEN_"

@@ -9,7 +9,7 @@ from typing import Any, cast
 import keras
 
 from contract.errors import TrainingFailed
-from contract.records import Preprocessing
+from contract.recipe import Preprocessing
 
 COMPACT = "Compact"
 DEFAULT = "MobileNetV2"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import keras
 
-from contract.records import Pooling, Recipe
+from contract.recipe import Pooling, Recipe
 from retrain.keras_weights import StartingPoint, find_start
 
 

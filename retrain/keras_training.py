@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from contract.artifact import Network
 from contract.errors import NothingToTrain
-from contract.records import Epoch, Recipe
+from contract.recipe import Keep, Recipe
+from contract.records import Epoch
 from retrain.dataset import LabelledImages
 from retrain.evaluation import Probabilities
 from retrain.keras_network import Built
@@ -55,8 +56,8 @@ class Phase:
 class Kept:
     """The weights of the epoch with the lowest tune loss so far.
 
-    The guide's learning rate is high for unfrozen layers: on 427 photos of cats and dogs its last epoch happened to be
-    right on 0.80 of the hold-out; the kept ones of three such runs on 0.92 to 0.96.
+    The guide's learning rate is high for unfrozen layers, so its last epoch is a draw: on 427 photos of cats and dogs
+    one was right on 0.80 of the hold-out, while the kept ones of three such runs were right on 0.92 to 0.96.
     """
 
     def __init__(self) -> None:
@@ -88,7 +89,7 @@ class Training:
         self._kept = Kept()
 
     def run(self, train: LabelledImages, tune: LabelledImages) -> Trained:
-        """Run all phases; validate on `tune` at every epoch where it has images, and keep the best epoch's weights.
+        """Run all phases; validate on `tune` at every epoch where it has images; `recipe.keep` says what is kept.
 
         Raises:
             NothingToTrain: the backbone has no weight that could be unfrozen.
@@ -152,7 +153,8 @@ class Training:
             epoch = _epoch(number, phase.name, logs, now_s - clock[0])
             clock[0] = now_s
             self._history.append(epoch)
-            self._kept.offer(epoch, self._built.model)
+            if self._recipe.keep is Keep.BEST:
+                self._kept.offer(epoch, self._built.model)
             self._listener.epoch(epoch, Moment(number, epochs, number / epochs))
 
         return keras.callbacks.LambdaCallback(on_train_batch_end=_step, on_epoch_end=_end)

@@ -12,7 +12,7 @@ import keras
 
 from contract.artifact import digest_file
 from contract.errors import RipenError, TrainingFailed, WeightsUnavailable
-from contract.records import Recipe
+from contract.recipe import Recipe
 from retrain.keras_backbones import COMPACT, DEFAULT, Backbone, find_backbone
 
 AUTO_WAIT_S = 20.0

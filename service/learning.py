@@ -23,6 +23,7 @@ from contract.errors import (
 )
 from contract.images import ImageLimits, inspect
 from contract.ports import Database, Storage
+from contract.recipe import Recipe, change_recipe
 from contract.records import (
     Bucket,
     ChangeKind,
@@ -34,9 +35,7 @@ from contract.records import (
     LiveChange,
     Model,
     Progress,
-    Recipe,
     Version,
-    change_recipe,
     check_classes,
     check_model_name,
 )

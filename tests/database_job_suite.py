@@ -13,7 +13,8 @@ from database_records import START, VERDICT, Clock, claimed, job, published, ver
 
 from contract.errors import IdempotencyConflict, JobFinished, LeaseLost, UnknownJob
 from contract.ports import Database
-from contract.records import Epoch, Failure, GatePolicy, Job, JobState, Progress, Recipe
+from contract.recipe import Recipe
+from contract.records import Epoch, Failure, GatePolicy, Job, JobState, Progress
 
 PROGRESS = Progress(
     step="train",

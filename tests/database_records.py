@@ -4,19 +4,8 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 from contract.ports import Database
-from contract.records import (
-    Bucket,
-    Decision,
-    Example,
-    GatePolicy,
-    Job,
-    JobState,
-    Metrics,
-    Progress,
-    Recipe,
-    Verdict,
-    Version,
-)
+from contract.recipe import Recipe
+from contract.records import Bucket, Decision, Example, GatePolicy, Job, JobState, Metrics, Progress, Verdict, Version
 
 START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 METRICS = Metrics(

@@ -15,7 +15,8 @@ from PIL import Image
 from backends.database import SqlDatabase
 from backends.storage import ObjectStorage
 from contract.images import ImageLimits, inspect
-from contract.records import Bucket, Example, GatePolicy, Job, JobState, Progress, Recipe
+from contract.recipe import Recipe
+from contract.records import Bucket, Example, GatePolicy, Job, JobState, Progress
 
 CLASSES = ("apple", "orange")
 COUNTS = {Bucket.TRAIN: 12, Bucket.TUNE: 3, Bucket.CALIBRATE: 1, Bucket.HOLDOUT: 6}  # per class

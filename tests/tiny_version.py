@@ -22,15 +22,8 @@ from PIL import Image
 from contract import artifact
 from contract.artifact import Golden, Manifest, Network
 from contract.images import ImageLimits, decode_resized
-from contract.records import (
-    Decision,
-    GatePolicy,
-    Metrics,
-    Preprocessing,
-    Recipe,
-    Verdict,
-    Version,
-)
+from contract.recipe import Preprocessing, Recipe
+from contract.records import Decision, GatePolicy, Metrics, Verdict, Version
 
 SIDE = 8
 SCALE = 4.0

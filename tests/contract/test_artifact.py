@@ -7,7 +7,8 @@ import pytest
 
 from contract.artifact import MANIFEST, Golden, Manifest, Network, read_manifest, sync_folder, verify, write_manifest
 from contract.errors import VersionCorrupt
-from contract.records import Metrics, Preprocessing, Recipe
+from contract.recipe import Preprocessing, Recipe
+from contract.records import Metrics
 
 
 def manifest() -> Manifest:

@@ -7,18 +7,8 @@ import pytest
 
 from contract import errors
 from contract.errors import InvalidRequest, RipenError
-from contract.records import (
-    Epoch,
-    GatePolicy,
-    Job,
-    JobState,
-    Pooling,
-    Progress,
-    Recipe,
-    change_recipe,
-    check_classes,
-    check_model_name,
-)
+from contract.recipe import Pooling, Recipe, change_recipe
+from contract.records import Epoch, GatePolicy, Job, JobState, Progress, check_classes, check_model_name
 
 
 def test_a_job_survives_json() -> None:

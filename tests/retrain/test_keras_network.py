@@ -11,7 +11,7 @@ import orchard
 import pytest
 
 from contract.errors import TrainingFailed, WeightsUnavailable
-from contract.records import Pooling, Preprocessing, Recipe
+from contract.recipe import Pooling, Preprocessing, Recipe
 from retrain.keras_backbones import Backbone, backbone_names, find_backbone
 from retrain.keras_network import build
 from retrain.keras_weights import fetch_imagenet, find_start

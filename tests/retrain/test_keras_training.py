@@ -9,7 +9,8 @@ import orchard
 import pytest
 
 from contract.errors import NothingToTrain
-from contract.records import Epoch, Recipe
+from contract.recipe import Keep, Recipe
+from contract.records import Epoch
 from retrain.dataset import LabelledImages
 from retrain.keras_network import Built, assemble
 from retrain.keras_training import Kept, Phase, Trained, Training, plan, predict, save, unfreeze_tail
@@ -110,19 +111,21 @@ def test_a_backbone_without_weights_is_refused() -> None:
         unfreeze_tail(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.ReLU()]), 4)
 
 
-def test_a_whole_training_learns_reports_and_keeps_the_best_epoch() -> None:
+@pytest.mark.parametrize("keep", Keep)
+def test_a_whole_training_learns_reports_and_keeps_an_epoch(keep: Keep) -> None:
     listening = Listening()
-    built, trained = train(orchard.TINY, None, listening)
+    built, trained = train(replace(orchard.TINY, keep=keep), None, listening)
     assert [(epoch.epoch, epoch.phase) for epoch in trained.history] == [(n, "whole") for n in range(1, 5)]
     assert listening.epochs == list(trained.history)
     fractions = [moment.fraction for moment in listening.moments]
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (1 / 12, 1.0)
     best = min(trained.history, key=lambda epoch: epoch.validation_loss or 0)
-    assert trained.network.kept_epoch == best.epoch
+    kept = best if keep is Keep.BEST else trained.history[-1]
+    assert trained.network.kept_epoch == kept.epoch
     tune = images(8, seed=1)
     found = built.model.evaluate(tune.pixels, tune.labels.astype(np.float32), verbose=0)
-    assert found[0] == pytest.approx(best.validation_loss, rel=1e-4)
+    assert found[0] == pytest.approx(kept.validation_loss, rel=1e-4)
     assert (predict(trained.model, tune) >= 0.5).mean() == pytest.approx(0.5, abs=0.2)
 
 

@@ -14,7 +14,8 @@ from backends.database import SqlDatabase
 from contract import artifact
 from contract.errors import DatabaseUnavailable, LeaseLost
 from contract.images import ImageLimits
-from contract.records import Bucket, Decision, Failure, GatePolicy, Job, JobState, Model, Progress, Recipe, Version
+from contract.recipe import Recipe
+from contract.records import Bucket, Decision, Failure, GatePolicy, Job, JobState, Model, Progress, Version
 from retrain.job import Surroundings, run
 from retrain.workplace import Workplace
 

@@ -17,7 +17,8 @@ import tiny_version
 
 from backends.database import SqlDatabase
 from backends.storage import ObjectStorage
-from contract.records import ChangeKind, GatePolicy, Job, JobState, Progress, Recipe
+from contract.recipe import Recipe
+from contract.records import ChangeKind, GatePolicy, Job, JobState, Progress
 from contract.settings import Settings
 
 DEADLINE_S = 60.0
