@@ -26,8 +26,9 @@ from contract.errors import (
     UnknownVersion,
 )
 from contract.images import ImageLimits, decode
+from contract.recipe import Preprocessing, Recipe
 from contract.records import Metrics as Scores
-from contract.records import Prediction, Preprocessing, Recipe, VersionState
+from contract.records import Prediction, VersionState
 from contract.settings import Settings
 from service.learning import Learning
 from service.metrics import Metrics

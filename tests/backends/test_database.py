@@ -26,7 +26,8 @@ from contract.records import JobState
 MIGRATE_AND_CLAIM = """
 import sys
 from backends.database import SqlDatabase
-from contract.records import GatePolicy, Job, JobState, Progress, Recipe
+from contract.recipe import Recipe
+from contract.records import GatePolicy, Job, JobState, Progress
 database = SqlDatabase(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
