@@ -60,7 +60,7 @@ async def serve(settings: Settings) -> None:
     core = Core(
         predictor=Predictor(versions, metrics, settings),
         versions=versions,
-        learning=Learning(database, storage, settings, watcher.poke),
+        learning=Learning(database, storage, settings, watcher.look_now),
         readiness=Readiness(watcher.missing),
         metrics=metrics,
         settings=settings,

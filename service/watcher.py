@@ -6,6 +6,7 @@ Declared in the database, never guessed from a folder listing. While the databas
 import asyncio
 import contextlib
 import logging
+import threading
 
 from contract.errors import RipenError
 from contract.ports import Database
@@ -13,6 +14,7 @@ from contract.records import Aspiration
 from contract.settings import Settings
 from service.versions import Versions
 
+PATIENCE_S = 2.0
 logger = logging.getLogger(__name__)
 
 
@@ -25,6 +27,7 @@ class Watcher:
         self._interval_s = settings.poll_interval_s
         self._declared: tuple[list[str], list[Aspiration]] | None = None
         self._poked = asyncio.Event()
+        self._lookers: list[threading.Event] = []  # who waits for the next look
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failing = False
         self.first_look = asyncio.Event()
@@ -35,11 +38,21 @@ class Watcher:
             return "The database has not been asked yet which versions should be live, or does not answer."
         return self._versions.missing()
 
-    def poke(self) -> None:
-        """Look at once, and try failed versions again: something was just changed. Safe from any thread."""
+    def look_now(self) -> None:
+        """Look at once and try failed versions again: something was just declared.
+
+        Waits until the look is over, at most PATIENCE_S: what was declared is known and begun then. For worker threads
+        only; on the event loop it would wait for itself.
+        """
+        looked = threading.Event()
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody looks any more
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._poked.set)
+                self._loop.call_soon_threadsafe(self._expect_look, looked)
+                looked.wait(PATIENCE_S)
+
+    def _expect_look(self, looked: threading.Event) -> None:
+        self._lookers.append(looked)
+        self._poked.set()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -47,7 +60,10 @@ class Watcher:
         while True:
             poked = self._poked.is_set()
             self._poked.clear()
+            lookers, self._lookers = self._lookers, []
             await self._look(retry=poked)
+            for looker in lookers:
+                looker.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_s):
                     await self._poked.wait()

@@ -1,7 +1,6 @@
 """The watcher in front of a database that can fail."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -47,11 +46,10 @@ def test_it_tells_what_is_declared_and_is_ready_after_the_first_look() -> None:
     run(story)
 
 
-def test_a_poke_from_another_thread_makes_it_look_at_once() -> None:
+def test_a_look_asked_from_another_thread_comes_at_once() -> None:
     async def story(watcher: Watcher, database: AspiringDatabase, told: Told) -> None:
         await watcher.first_look.wait()
-        threading.Thread(target=watcher.poke).start()
-        await until(lambda: len(told.calls) == 2)
+        await asyncio.to_thread(watcher.look_now)  # returns when it was told
         assert told.calls[1] == (["default"], [], True)
 
     run(story)
@@ -93,14 +91,14 @@ def test_a_database_that_fails_from_the_start_leaves_the_service_unready() -> No
     asyncio.run(tell())
 
 
-def test_a_poke_without_a_loop_is_no_error() -> None:
+def test_a_look_without_a_loop_is_no_error() -> None:
     async def tell() -> Watcher:
         watcher = Watcher(AspiringDatabase(), Told(), settings(poll_interval_s=60))
-        watcher.poke()
+        watcher.look_now()
         watching = asyncio.create_task(watcher.run())
         await watcher.first_look.wait()
         watching.cancel()
         await asyncio.wait([watching])
         return watcher
 
-    asyncio.run(tell()).poke()
+    asyncio.run(tell()).look_now()
