@@ -139,7 +139,7 @@ class VersionSuite:
         assert database.get_model("fruit").live_version == 1
         (change,) = database.list_live_changes("fruit")
         assert (change.version, change.replaced, change.kind) == (1, None, ChangeKind.GATE)
-        assert change.reason == "it was asked for; it is better"
+        assert change.reason == "it was asked for it is better"
         (aspiration,) = database.aspirations()
         assert (aspiration.model, aspiration.live, aspiration.previous) == ("fruit", made, None)
 
