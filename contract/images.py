@@ -11,13 +11,26 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.Image import Transpose
 
 from contract.errors import ImageTooLarge, InvalidImage
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_JPEG_SCANS = 100  # libjpeg pays 0.37 ms per scan and megapixel; Pillow has no limit of its own
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked first on every path; Pillow's is at first only a warning
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # on odd metadata; `catch_warnings` is not safe in threads
+ORIENTATION_TAG = 0x0112
+TURNS = {  # EXIF orientation -> how to turn the stored pixels upright
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
 
 Pixels = NDArray[np.uint8]
 
@@ -85,18 +98,17 @@ def _decode(data: bytes, limits: ImageLimits) -> tuple[ImageHeader, Pixels]:
         _check_header(header, image, data, limits)
         try:
             return header, _canonical(image)
-        except (OSError, ValueError, SyntaxError, MemoryError, EOFError, IndexError) as error:
+        except Exception as error:  # Pillow's decoders raise a dozen classes on hostile bytes
             raise InvalidImage(f"The {header.format} image cannot be decoded: it is truncated or corrupt.") from error
 
 
 def _open(data: bytes) -> Image.Image:
     try:
-        with warnings.catch_warnings(action="ignore"):
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         start = data[:8].hex(" ")
         raise InvalidImage(f"Not a JPEG, PNG or WebP image: {len(data)} bytes that begin with {start}.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, OverflowError) as error:
+    except Exception as error:  # as above
         raise InvalidImage("The image's header is corrupt; expected a JPEG, PNG or WebP file.") from error
 
 
@@ -115,8 +127,17 @@ def _check_header(header: ImageHeader, image: Image.Image, data: bytes, limits: 
         raise InvalidImage(f"The JPEG image has more than {MAX_JPEG_SCANS} scans; store it as baseline JPEG.")
 
 
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) where the metadata cannot be read: it must not refuse a good picture."""
+    try:
+        return int(image.getexif().get(ORIENTATION_TAG, 1))
+    except Exception:
+        return 1
+
+
 def _canonical(image: Image.Image) -> Pixels:
-    turned = ImageOps.exif_transpose(image)
+    orientation = _orientation(image)
+    turned = image.transpose(TURNS[orientation]) if orientation in TURNS else image
     if turned.mode.startswith("I"):  # 16-bit grey: keep the high byte, where Pillow's convert would saturate
         grey = (np.asarray(turned).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)  # (H, W, 3) uint8

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from contract.errors import ImageTooLarge, InvalidImage
 from contract.images import ImageLimits, decode, decode_resized, inspect, resize
@@ -40,6 +40,28 @@ def test_exif_orientation_is_turned() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned by 90 degrees
     assert decode(encode(gradient(), "JPEG", exif=exif), LIMITS).shape == (40, 30, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_does(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(gradient(), "PNG", exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(decode(data, LIMITS), np.asarray(upright))
+
+
+def test_odd_metadata_refuses_no_picture() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    good = encode(gradient(), "JPEG", exif=exif)
+    start = good.index(b"Exif")
+    random = np.random.default_rng(1)
+    for _ in range(2000):
+        data = bytearray(good)
+        for place in random.integers(start + 6, start + 30, 3):
+            data[place] = random.integers(256)
+        assert decode(bytes(data), LIMITS).shape in ((30, 40, 3), (40, 30, 3))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
