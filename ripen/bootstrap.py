@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ripen.answers import Job, Version
+from ripen.answers import Job, Model, Version
 from ripen.client import Client
 from ripen.dataset_folder import DatasetFolder, read_dataset
 from ripen.display import Screen, describe_outcome
@@ -41,16 +41,24 @@ class Bootstrap:
             RipenClientError: the service said no.
         """
         self._wait_until_ready()
-        model = self.client.create_model()
-        present = self.client.versions()
-        if present.versions:
+        sample = self._is_sample(self.client.create_model())
+        jobs = self.client.jobs()  # before the versions: a job that ends in between has its version there
+        if self.client.versions().versions:
             self._say_that_data_waits()
-        elif self.data is None and model.classes not in (None, SAMPLE_CLASSES):
+        elif (job := self._train_first(jobs, sample=sample)) is None:
             self.screen.say("There is no version yet; store images with `ripen label` and run `ripen retrain --wait`.")
             return None
         else:
-            self._check(self._train_first())
-        return self._wait_until_live()
+            self._check(job, sample=sample)
+        live = self._wait_until_live()
+        if live is not None and live.version == 1:
+            self._check_accuracy(live, sample=sample)
+        return live
+
+    def _is_sample(self, model: Model) -> bool:
+        """Whether the drawn pictures are the model's images, or will be; a user may have apples and oranges too."""
+        drawn = model.classes == SAMPLE_CLASSES and (self.home / SAMPLE).is_dir()
+        return self.data is None and (model.classes is None or drawn)
 
     def _wait_until_ready(self) -> None:
         with self.screen.words.status("starting the service"):
@@ -71,18 +79,25 @@ class Bootstrap:
                 "yellow",
             )
 
-    def _train_first(self) -> Job:
-        dataset = self.data or self._drawn_sample()
-        with self.screen.counting(f"importing {len(dataset.files)} images") as on_progress:
-            imported = import_dataset(self.client, dataset, on_progress)
-        self.screen.say(f"Images from {dataset.folder}:")
-        self.screen.imported(imported)
-        jobs = self.client.jobs()
+    def _train_first(self, jobs: tuple[Job, ...], *, sample: bool) -> Job | None:
+        """Import what there is, and follow the unfinished job or a new one to its end; None where there is neither."""
         job = next((job for job in jobs if not job.ended), None)
+        if self.data is not None:
+            self._import(self.data)
+        elif job is None and sample:
+            self._import(self._drawn_sample())
+        elif job is None:
+            return None
         if job is None:
             job = self.client.retrain(idempotency_key=f"bootstrap-{len(jobs)}")
         self.screen.say(f"Fine-tuning version 1 (job {job.id}):")
         return self.screen.follow(self.client.watch(job.id))
+
+    def _import(self, dataset: DatasetFolder) -> None:
+        with self.screen.counting(f"importing {len(dataset.files)} images") as on_progress:
+            imported = import_dataset(self.client, dataset, on_progress)
+        self.screen.say(f"Images from {dataset.folder}:")
+        self.screen.imported(imported)
 
     def _drawn_sample(self) -> DatasetFolder:
         from ripen.sample_set import draw_sample_set  # noqa: PLC0415  # OpenCV takes 0.2 s, which other starts need not
@@ -92,17 +107,22 @@ class Bootstrap:
             draw_sample_set(folder, on_drawn=on_drawn)
         return read_dataset(folder)
 
-    def _check(self, job: Job) -> None:
-        """Refuse a first version that nobody should serve; on a user's own images, a bad one only warns."""
+    def _check(self, job: Job, *, sample: bool) -> None:
+        """Refuse where there is no first version; on a user's own images, a rejected one is left to a person."""
         promoted = job.verdict is not None and job.verdict.decision == "promote"
-        if job.verdict is None or (self.data is None and not promoted):
+        if job.verdict is None or (sample and not promoted):
             raise CannotStart(f"There is no first version to serve. Job {job.id}: {describe_outcome(job)}")
         self.screen.say(describe_outcome(job))
-        accuracy = job.verdict.candidate.accuracy
+
+    def _check_accuracy(self, first: Version, *, sample: bool) -> None:
+        """Refuse a first version that nobody should serve, at every start; on a user's own images, only warn."""
+        accuracy = first.metrics.accuracy
         if accuracy >= FEWEST_RIGHT:
             return
-        weak = f"Version {job.version} is right on {accuracy:.1%} of the hold-out; expected {FEWEST_RIGHT:.0%} at least"
-        if self.data is None:
+        weak = (
+            f"Version {first.version} is right on {accuracy:.1%} of the hold-out; expected {FEWEST_RIGHT:.0%} at least"
+        )
+        if sample:
             raise CannotStart(f"{weak} on the sample set. Train with another --backbone or --weights in a new --home.")
         self.screen.say(f"{weak}. More images, or another --backbone, would help.", "yellow")
 

@@ -105,6 +105,7 @@ def child_environment(home: Path, rest_port: int, grpc_port: int, recipe: dict[s
     environment = {
         **os.environ,
         "RIPEN_HOME": str(home),
+        "RIPEN_HOST": HOST,  # where `up` asks and what it announces, whatever other loopback was set
         "RIPEN_REST_PORT": str(rest_port),
         "RIPEN_GRPC_PORT": str(grpc_port),
         "PYTHONSAFEPATH": "1",  # or a folder `service` where the user stands would be started instead of ours

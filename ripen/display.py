@@ -3,6 +3,7 @@
 With `--json`, stdout carries one JSON document and nothing else; everything for people goes to stderr.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,7 +19,7 @@ from ripen.sending import Classified, Imported
 
 STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 SHOWN_REJECTED = 10
-PIPED_WIDTH = 400  # so that rows stay lines where a program or a file reads them
+PIPED_WIDTH = 2**20  # wider than any row: rows stay lines where a program or a file reads them
 
 
 class Screen:
@@ -85,7 +86,12 @@ class Screen:
             table.add_column(column, overflow="fold", no_wrap=column == "job")  # a folded id cannot be copied
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
-        self.words.print(table, soft_wrap=False)
+        if self.words.is_terminal:
+            self.words.print(table, soft_wrap=False)
+            return
+        with self.words.capture() as drawn:
+            self.words.print(table, soft_wrap=False)
+        self.words.out(re.sub(" +$", "", drawn.get(), flags=re.MULTILINE), end="")  # rich pads the last column
 
     def imported(self, result: Imported) -> None:
         """Print what became of files."""

@@ -1,6 +1,6 @@
 """Our REST, models and labelled images: /api/v1/models and /api/v1/examples. LINE B step 1."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, File, Form, Path, Query, UploadFile
 from starlette.responses import Response
@@ -87,7 +87,8 @@ def add_examples(
     label: Annotated[str, Form(description="One of the model's two classes.", examples=["apple"])],
     file: Annotated[list[UploadFile], File(description="One or several JPEG, PNG or WebP images.")],
     bucket: Annotated[
-        Bucket | None, Form(description="Left out, the image's digest decides; `holdout` keeps it for judging.")
+        Literal["holdout"] | None,
+        Form(description="Left out, the image's digest decides; `holdout` keeps it for judging."),
     ] = None,
 ) -> Response:
     """All files get the same label. A file that cannot be used is listed under `rejected`; the others are stored.
@@ -96,13 +97,14 @@ def add_examples(
     one's error.
     """
     target = core.learning.check_label(model, label)
+    chosen = Bucket.HOLDOUT if bucket else None
     stored: list[StoredExample] = []
     rejected: list[tuple[str, RipenError]] = []
     for upload in file:
         name = upload.filename or ""
         try:
             example, new = core.learning.add_example(
-                target, label=label, data=upload.file.read(), file=name, bucket=bucket
+                target, label=label, data=upload.file.read(), file=name, bucket=chosen
             )
         except OUR_FAULT:
             raise
@@ -145,7 +147,11 @@ def list_examples(
     responses=documented(404, 503),
 )
 def delete_example(core: CoreDependency, model: ModelName, example_id: str) -> Response:
-    """The next retrain does without it; versions that learnt from it stay as they are."""
+    """The next retrain does without it; versions that learnt from it stay as they are.
+
+    Nothing is remembered of it: the same bytes added again get the bucket of their digest again, unless
+    `bucket=holdout` is asked for.
+    """
     return json_response(core.learning.delete_example(model, example_id))
 
 

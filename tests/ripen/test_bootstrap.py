@@ -14,7 +14,8 @@ from ripen.errors import CannotStart
 
 MODEL = {"name": "default", "classes": None, "live_version": None}
 DECLARED = {**MODEL, "classes": ["apple", "orange"]}
-WEAK = {**VERDICT, "candidate": {**METRICS, "accuracy": 0.7}}
+OWN = {**MODEL, "classes": ["cat", "dog"]}
+WEAK = versions(version(metrics={**METRICS, "accuracy": 0.7}))
 
 
 @pytest.fixture
@@ -38,6 +39,13 @@ def fresh(service: FakeRestService) -> FakeRestService:
     service.answer("POST /api/v1/retrain", Reply(job(), 202))
     service.answer("GET /api/v1/jobs/j1/events", events(job(), job("succeeded")))
     return service
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    """What is left of the drawn pictures of an earlier start."""
+    (tmp_path / "sample").mkdir()
+    return tmp_path / "sample"
 
 
 def run(service: FakeRestService, tmp_path: Path, data: DatasetFolder | None, *, drawn: bool = False) -> Version | None:
@@ -91,15 +99,34 @@ def test_a_present_version_is_only_waited_for(
 def test_a_weak_first_version_of_the_sample_set_is_refused(
     fresh: FakeRestService, tmp_path: Path, folder: DatasetFolder
 ) -> None:
-    fresh.answer("GET /api/v1/jobs/j1/events", events(job("succeeded", verdict=WEAK)))
+    fresh.answer("GET /api/v1/versions", versions(), WEAK)
     with pytest.raises(CannotStart, match=r"right on 70\.0% of the hold-out; expected 85%"):
         run(fresh, tmp_path, folder, drawn=True)
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_weak_first_version_of_the_sample_set_is_refused_at_every_start(
+    fresh: FakeRestService, tmp_path: Path
+) -> None:
+    fresh.answer("POST /api/v1/models", DECLARED)
+    fresh.answer("GET /api/v1/versions", WEAK)
+    with pytest.raises(CannotStart, match=r"right on 70\.0% of the hold-out; expected 85%"):
+        run(fresh, tmp_path, None)
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_weak_later_version_is_the_users_business(fresh: FakeRestService, tmp_path: Path) -> None:
+    fresh.answer("POST /api/v1/models", DECLARED)
+    fresh.answer(
+        "GET /api/v1/versions", versions(version(2, metrics={**METRICS, "accuracy": 0.7}), version(live=False))
+    )
+    assert run(fresh, tmp_path, None)
 
 
 def test_a_weak_first_version_of_the_users_own_images_only_warns(
     fresh: FakeRestService, tmp_path: Path, folder: DatasetFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fresh.answer("GET /api/v1/jobs/j1/events", events(job("succeeded", verdict=WEAK)))
+    fresh.answer("GET /api/v1/versions", versions(), WEAK)
     assert run(fresh, tmp_path, folder)
     assert "More images" in capsys.readouterr().out
 
@@ -144,7 +171,40 @@ def test_a_version_that_cannot_be_loaded_is_reported_and_the_old_one_returned(
     assert "Version 2 is not served: it is altered" in capsys.readouterr().out
 
 
-def test_a_model_with_the_users_own_classes_gets_no_sample(fresh: FakeRestService, tmp_path: Path) -> None:
-    fresh.answer("POST /api/v1/models", {**MODEL, "classes": ["cat", "dog"]})
-    assert run(fresh, tmp_path, None) is None
+@pytest.mark.parametrize("model", [OWN, DECLARED])
+def test_a_model_with_the_users_own_images_gets_no_sample(
+    fresh: FakeRestService, tmp_path: Path, folder: DatasetFolder, model: dict[str, object]
+) -> None:
+    fresh.answer("POST /api/v1/models", model)
+    assert run(fresh, tmp_path, folder, drawn=True) is None
     assert not fresh.requests("POST /api/v1/examples")
+    assert not fresh.requests("POST /api/v1/retrain")
+
+
+@pytest.mark.usefixtures("sample")
+def test_an_interrupted_import_of_the_sample_goes_on(
+    fresh: FakeRestService, tmp_path: Path, folder: DatasetFolder
+) -> None:
+    fresh.answer("POST /api/v1/models", DECLARED)
+    assert run(fresh, tmp_path, folder, drawn=True)
+    assert fresh.requests("POST /api/v1/examples")
+
+
+@pytest.mark.parametrize("model", [OWN, DECLARED])
+def test_an_unfinished_job_is_followed_without_any_folder(
+    fresh: FakeRestService, tmp_path: Path, model: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh.answer("POST /api/v1/models", model)
+    fresh.answer("GET /api/v1/jobs", {"jobs": [job("running")]})
+    assert run(fresh, tmp_path, None)
+    assert "Fine-tuning version 1 (job j1)" in capsys.readouterr().out
+    assert not fresh.requests("POST /api/v1/examples")
+    assert not fresh.requests("POST /api/v1/retrain")
+
+
+def test_a_followed_job_on_the_users_own_images_is_judged_as_such(fresh: FakeRestService, tmp_path: Path) -> None:
+    fresh.answer("POST /api/v1/models", OWN)
+    fresh.answer("GET /api/v1/jobs", {"jobs": [job("running")]})
+    fresh.answer("GET /api/v1/jobs/j1/events", events(REJECTED))
+    fresh.answer("GET /api/v1/versions", versions(), versions(version(live=False)))
+    assert run(fresh, tmp_path, None) is None

@@ -32,6 +32,7 @@ with serve() as service:
     model = {"name": "default", "classes": ["apple", "orange"], "live_version": 1}
     service.answer("POST /api/v1/models", model)
     service.answer("GET /api/v1/models/default", model)
+    service.answer("GET /api/v1/jobs", {"jobs": []})
     service.answer("GET /api/v1/versions", %(versions)s)
     signal.sigwait([signal.SIGTERM])
     print("drained", flush=True)
@@ -155,10 +156,12 @@ def test_the_options_become_settings_of_the_children(monkeypatch: pytest.MonkeyP
     weights = tmp_path / "w.h5"
     weights.touch()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RIPEN_HOST", "::1")
     monkeypatch.setenv("RIPEN_RECIPE", '{"image_size": 64, "backbone": "Compact"}')
     recipe = {"backbone": "MobileNet", "alpha": 0.25, "weights": "w.h5"}
     environment = child_environment(Path("var"), 1, 2, recipe)
     assert environment["RIPEN_REST_PORT"] == "1"
+    assert environment["RIPEN_HOST"] == "127.0.0.1"  # where `up` asks
     assert json.loads(environment["RIPEN_RECIPE"]) == {**recipe, "image_size": 64, "weights": str(weights)}
     kept = child_environment(Path("var"), 1, 2, {"backbone": None, "alpha": None, "weights": None})
     assert kept["RIPEN_RECIPE"] == os.environ["RIPEN_RECIPE"]

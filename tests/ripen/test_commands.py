@@ -49,6 +49,22 @@ def test_predict_prints_a_row_per_file_whatever_its_name(
     assert "0.9700" in result.output
 
 
+def test_a_table_that_is_piped_has_a_line_per_row_and_no_padding(service: FakeRestService, tmp_path: Path) -> None:
+    long = "x" * 500
+    path = tmp_path.joinpath(*["n" * 200] * 3, "a.jpg")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    failed = job("failed", failure={"code": long, "message": "no"})
+    service.answer("POST /api/v1/predict", ANSWER)
+    service.answer("GET /api/v1/jobs", {"jobs": [failed, job("running", id=long)]})
+    service.answer("GET /api/v1/versions", versions(version(2, live=False, state=long), version(1), aspired=1))
+    for name, arguments, rows in (("predict", [path], 1), ("jobs", [], 2), ("versions", [], 2)):
+        lines = run(service, name, *arguments).output.splitlines()
+        assert len(lines) == 1 + rows, name
+        assert lines == [line.rstrip() for line in lines]
+        assert any(long in line or str(path) in line for line in lines)
+
+
 def test_json_is_one_document_on_stdout(service: FakeRestService, picture: Path) -> None:
     service.answer("POST /api/v1/predict", ANSWER)
     result = run(service, "predict", picture, "--json", "--model", "fruit")

@@ -82,6 +82,17 @@ def test_examples_are_stored_listed_and_deleted(service: Service) -> None:
     assert code(client.delete(f"/api/v1/examples/{first['id']}")) == (404, "unknown_example")
 
 
+def test_an_example_that_is_added_again_gets_its_bucket_again(service: Service) -> None:
+    client = service[1]
+    before = {value: upload(client, "apple", value).json()["examples"][0] for value in range(20)}
+    assert len({one["bucket"] for one in before.values()}) > 1
+    for value, one in before.items():
+        assert client.delete(f"/api/v1/examples/{one['id']}").status_code == 200
+        assert upload(client, "apple", value).json()["examples"][0]["bucket"] == one["bucket"]
+    documented = client.get("/openapi.json").json()["paths"]["/api/v1/examples/{example_id}"]["delete"]
+    assert "the bucket of their digest again" in documented["description"]
+
+
 def test_examples_come_in_pages(service: Service) -> None:
     client = service[1]
     upload(client, "apple", 1, 2, 3)
@@ -97,7 +108,10 @@ def test_bad_uploads_say_so(service: Service) -> None:
     assert code(upload(client, "pear", 1)) == (422, "unknown_label")
     assert "apple" in upload(client, "pear", 1).json()["error"]["message"]
     assert code(upload(client, "apple")) == (400, "invalid_request")
-    assert code(upload(client, "apple", 1, bucket="mine")) == (400, "invalid_request")
+    for bucket in ("mine", "train", "tune", "calibrate"):
+        answer = upload(client, "apple", 1, bucket=bucket)
+        assert code(answer) == (400, "invalid_request")
+        assert answer.json()["error"]["message"] == "body.bucket: Input should be 'holdout'."
     empty = client.post("/api/v1/examples", params={"model": "empty"}, data={"label": "a"}, files={"file": picture()})
     assert code(empty) == (409, "classes_not_declared")
     other = client.post("/api/v1/examples", params={"model": "other"}, data={"label": "a"}, files={"file": picture()})
