@@ -132,11 +132,21 @@ class SqlDatabase:
                 connection, owner=owner, now=self.now(), lease_s=lease_s, max_attempts=max_attempts
             )
 
+    def end_expired_cancellations(self) -> None:
+        """Cancel what was to be cancelled and whose worker did not do it."""
+        with self._connections.write() as connection:
+            database_jobs.end_expired_cancellations(connection, self.now())
+
     def heartbeat(self, job_id: str, *, attempt: int, lease_s: float) -> Job:
-        """Extend the lease and return the job."""
+        """Extend the lease, unless the job is to be cancelled, and return the job."""
         with self._connections.write() as connection:
             lease_expires = self.now() + timedelta(seconds=lease_s)
             return database_jobs.heartbeat(connection, job_id, attempt=attempt, lease_expires=lease_expires)
+
+    def release_job(self, job_id: str, *, attempt: int) -> None:
+        """Give the job back, to be claimed again at once."""
+        with self._connections.write() as connection:
+            database_jobs.release_job(connection, job_id, attempt=attempt, now=self.now())
 
     def report_progress(self, job_id: str, *, attempt: int, progress: Progress) -> None:
         """Replace the job's progress."""

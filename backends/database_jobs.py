@@ -15,6 +15,7 @@ from contract.errors import IdempotencyConflict, JobFinished, LeaseLost, Unknown
 from contract.records import Failure, Job, JobState
 
 OPEN = (JobState.QUEUED, JobState.RUNNING)
+CANCEL_LEASE = timedelta(seconds=3)  # a worker sees its job's cancellation in 0.25 s, and gives the child 2 s
 
 
 def create_job(connection: Connection, job: Job) -> tuple[Job, bool]:
@@ -56,17 +57,26 @@ def count_jobs(connection: Connection) -> dict[tuple[str, JobState], int]:
 
 def claim_job(connection: Connection, *, owner: str, now: datetime, lease_s: float, max_attempts: int) -> Job | None:
     """Take the first job that may run; end, on the way, those that may not run again."""
-    connection.execute(select(models.c.name).order_by(models.c.name).with_for_update())
+    end_expired_cancellations(connection, now)
     open_jobs = connection.execute(select(jobs).where(jobs.c.state.in_(OPEN))).all()
     for row in in_turn(open_jobs, now):
-        if row.cancel_requested:
-            end(connection, row.id, JobState.CANCELLED, now)
-        elif row.attempt >= max_attempts:
-            message = f"The job was started {row.attempt} times and its worker was lost each time; start a new one."
+        if row.attempt >= max_attempts and row.lease_owner is not None:  # it was not released: its worker was lost
+            message = (
+                f"The job was started {row.attempt} times without coming to an end; the last time, its worker was lost "
+                "or could not reach the storage. Mend that, then start a new one."
+            )
             end(connection, row.id, JobState.FAILED, now, failure=Failure("attempts_exhausted", message))
         else:
             return _take(connection, row, owner=owner, now=now, lease_s=lease_s)
     return None
+
+
+def end_expired_cancellations(connection: Connection, now: datetime) -> None:
+    """Cancel what was to be cancelled and whose worker did not do it."""
+    connection.execute(select(models.c.name).order_by(models.c.name).with_for_update())
+    left = (jobs.c.state == JobState.RUNNING) & jobs.c.cancel_requested & (jobs.c.lease_expires <= now)
+    for job_id in connection.execute(select(jobs.c.id).where(left)).scalars().all():
+        end(connection, job_id, JobState.CANCELLED, now)
 
 
 def in_turn(open_jobs: Iterable[Row[tuple[object, ...]]], now: datetime) -> list[Row[tuple[object, ...]]]:
@@ -78,10 +88,17 @@ def in_turn(open_jobs: Iterable[Row[tuple[object, ...]]], now: datetime) -> list
 
 
 def heartbeat(connection: Connection, job_id: str, *, attempt: int, lease_expires: datetime) -> Job:
-    """Extend the lease, also of a job that is to be cancelled."""
+    """Extend the lease, unless the job is to be cancelled."""
     job = owned_job(connection, job_id, attempt=attempt, heed_cancel=False)
-    change(connection, job_id, lease_expires=lease_expires)
+    if not job.cancel_requested:
+        change(connection, job_id, lease_expires=lease_expires)
     return job
+
+
+def release_job(connection: Connection, job_id: str, *, attempt: int, now: datetime) -> None:
+    """End the lease; that nobody owns it any more tells a released job from one whose worker was lost."""
+    owned_job(connection, job_id, attempt=attempt, heed_cancel=False)
+    change(connection, job_id, lease_owner=None, lease_expires=now)
 
 
 def request_cancel(connection: Connection, model: str, job_id: str, now: datetime) -> Job:
@@ -94,7 +111,7 @@ def request_cancel(connection: Connection, model: str, job_id: str, now: datetim
         raise JobFinished(f"The job {job_id!r} is {job.state.value} and cannot be cancelled any more.")
     lease_expires = connection.execute(select(jobs.c.lease_expires).where(jobs.c.id == job_id)).scalar()
     if lease_expires is not None and lease_expires > now:
-        change(connection, job_id, cancel_requested=True)
+        change(connection, job_id, cancel_requested=True, lease_expires=min(lease_expires, now + CANCEL_LEASE))
     else:
         end(connection, job_id, JobState.CANCELLED, now)
     return get_job(connection, model, job_id)

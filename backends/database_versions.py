@@ -5,6 +5,7 @@ Functions over one open transaction; `database` gives each of its methods one. A
 that a rollback, and the question what it would bring back, cost the same after a thousand changes.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 
@@ -14,7 +15,7 @@ from backends.database_jobs import end, owned_job
 from backends.database_models import get_model, lock_model
 from backends.database_schema import LARGEST_NUMBER, live_changes, models, to_record, to_row, versions
 from contract.errors import NothingToRollBack, UnknownVersion
-from contract.records import Aspiration, ChangeKind, JobState, LiveChange, Version
+from contract.records import Aspiration, ChangeKind, Decision, GatePolicy, JobState, LiveChange, Verdict, Version
 
 
 def allocate_version(connection: Connection, job_id: str, *, attempt: int) -> int:
@@ -27,8 +28,11 @@ def allocate_version(connection: Connection, job_id: str, *, attempt: int) -> in
 
 
 def record_version(connection: Connection, version: Version, *, attempt: int, promote: bool, now: datetime) -> None:
-    """Store the version, end its job, and make it live with `promote`."""
-    owned_job(connection, version.job_id, attempt=attempt, heed_cancel=True)
+    """Store the version, end its job, and make it live with `promote`, unless another one became live meanwhile."""
+    owned_job(connection, version.job_id, attempt=attempt, heed_cancel=True)  # nobody else changes what is live now
+    live = get_model(connection, version.model).live_version
+    if promote and live != version.verdict.live_version and version.verdict.policy is not GatePolicy.ALWAYS:
+        promote, version = False, replace(version, verdict=_overtaken(version.verdict, live))
     connection.execute(insert(versions).values(to_row(version)))
     end(
         connection,
@@ -127,6 +131,16 @@ def aspirations(connection: Connection) -> list[Aspiration]:
         live, *before = group
         wanted.append(Aspiration(model=model, live=live, previous=before[0] if before else None))
     return wanted
+
+
+def _overtaken(verdict: Verdict, live: int | None) -> Verdict:
+    """The verdict on a version that was judged beside another one than is live now."""
+    judged = "nothing" if verdict.live_version is None else f"version {verdict.live_version}"
+    reason = (
+        f"It was judged beside {judged}; meanwhile version {live} went live, so this one does not. Promote it by hand, "
+        "with a reason, if you know better; or train again."
+    )
+    return replace(verdict, decision=Decision.INCONCLUSIVE, reasons=(*verdict.reasons, reason))
 
 
 def _insert_change(connection: Connection, made: LiveChange, *, earlier: int | None) -> int:

@@ -136,18 +136,29 @@ class Database(Protocol):
         """Take the oldest job that may run, or None.
 
         A job may run if it is queued, or running with an expired lease; and no other job of its model is running. Its
-        `attempt` is one higher afterwards. A job whose attempts are used up fails instead, and one whose cancellation
-        was asked for is cancelled instead.
+        `attempt` is one higher afterwards. A job whose attempts are used up and whose worker was lost fails instead,
+        and one whose cancellation was asked for is cancelled instead.
+        """
+
+    def end_expired_cancellations(self) -> None:
+        """Cancel each running job whose cancellation was asked for and whose lease has expired.
+
+        Called about once a second by a worker that is busy with another job, so that a cancellation never waits for it.
         """
 
     def heartbeat(self, job_id: str, *, attempt: int, lease_s: float) -> Job:
-        """Extend the lease and return the job, whose `cancel_requested` may have been set. Fenced."""
+        """Extend the lease and return the job; if its `cancel_requested` is set, the lease stays as it was. Fenced."""
+
+    def release_job(self, job_id: str, *, attempt: int) -> None:
+        """Give a running job back, to be claimed again at once, however often it was claimed before. Fenced."""
 
     def report_progress(self, job_id: str, *, attempt: int, progress: Progress) -> None:
         """Replace the job's progress. Fenced."""
 
     def request_cancel(self, model: str, job_id: str) -> Job:
         """Cancel a queued job at once; mark a running one, for its worker to end it. Cancelled stays cancelled.
+
+        A marked job's lease ends within 3 s, so that a lost worker does not delay the cancellation.
 
         Raises:
             JobFinished: it succeeded or failed before.
@@ -161,7 +172,11 @@ class Database(Protocol):
         """The model's next version number, never given twice. Fenced."""
 
     def record_version(self, version: Version, *, attempt: int, promote: bool) -> Job:
-        """Store a published version and end its job as SUCCEEDED; with `promote`, make it live too. Fenced."""
+        """Store a published version and end its job as SUCCEEDED; with `promote`, make it live too. Fenced.
+
+        Where meanwhile another version than the verdict's `live_version` went live, and the policy is not `always`, it
+        is stored without going live: its verdict becomes INCONCLUSIVE and says so.
+        """
 
     def get_version(self, model: str, number: int) -> Version: ...
 

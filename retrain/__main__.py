@@ -12,7 +12,7 @@ from backends.database import SqlDatabase
 from backends.jobs import LocalProcessEngine
 from backends.storage import ObjectStorage
 from contract import lifeline
-from contract.errors import DatabaseUnavailable, InvalidSetting, LeaseLost, RipenError
+from contract.errors import DatabaseUnavailable, InvalidSetting, LeaseLost, RipenError, StorageUnavailable
 from contract.images import ImageLimits
 from contract.records import JobState
 from contract.settings import Settings
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_CONFIGURATION
     except RipenError as error:
         sys.stderr.write(f"{error.code}: {error}\n")
-        return TRY_AGAIN if isinstance(error, DatabaseUnavailable) else 1
+        return TRY_AGAIN if isinstance(error, DatabaseUnavailable | StorageUnavailable) else 1
 
 
 def work(settings: Settings) -> int:
@@ -61,7 +61,9 @@ def run_job(settings: Settings, options: argparse.Namespace) -> int:
     lifeline.watch(lambda: os._exit(1))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from retrain import job as jobs  # noqa: PLC0415  # loads TensorFlow, which the worker never needs
+    from retrain import tf_export  # noqa: PLC0415  # the same
 
+    tf_export.prepare_device()
     for noisy in ("absl", "tensorflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     database = SqlDatabase(settings.database_url)

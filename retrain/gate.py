@@ -12,6 +12,7 @@ from retrain.evaluation import Labels, Probabilities, measure
 MIN_DEVIATION = 0.01
 MIN_HOLDOUT = 10
 SIGNIFICANCE = 0.05
+BY_HAND = "Promote it by hand, with a reason, if you know better; or add labelled images and train again."
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,14 @@ class Scored:
     probabilities: Probabilities
     threshold: float
     version: int | None = None
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """The live version where it has no scores for the hold-out, and why, in words."""
+
+    version: int
+    why: str
 
 
 def refuse_degenerate(probabilities: Probabilities) -> None:
@@ -41,22 +50,25 @@ def refuse_degenerate(probabilities: Probabilities) -> None:
         )
 
 
-def judge(labels: Labels, candidate: Scored, *, live: Scored | None, policy: GatePolicy) -> Verdict:
+def judge(labels: Labels, candidate: Scored, *, live: Scored | Unmeasured | None, policy: GatePolicy) -> Verdict:
     """Compare the new version with the live one on the very same hold-out images.
 
     Args:
         labels: (N,) uint8, 1 for `classes[1]`; N >= 1.
         candidate: the new version's scores.
-        live: the live version's scores, or None where nothing is live.
+        live: the live version's scores, or why there are none; None where nothing is live.
         policy: `always` promotes whatever the numbers say.
     """
     measured = measure(labels, candidate.probabilities, candidate.threshold)
-    measured_live = measure(labels, live.probabilities, live.threshold) if live else None
+    measured_live = measure(labels, live.probabilities, live.threshold) if isinstance(live, Scored) else None
     if policy is GatePolicy.ALWAYS:
         decision, reasons = Decision.PROMOTE, [_describe_always(measured, measured_live)]
-    elif live is None or measured_live is None:
+    elif live is None:
         decision, reasons = _judge_first(labels, measured)
+    elif isinstance(live, Unmeasured):
+        decision, reasons = _judge_alone(measured, live)
     else:
+        assert measured_live is not None, "what is scored is measured"
         decision, reasons = _compare(_discordant(labels, candidate, live), measured, measured_live)
     return Verdict(decision, policy, tuple(reasons), measured, measured_live, live.version if live else None)
 
@@ -81,23 +93,28 @@ def _judge_first(labels: Labels, measured: Metrics) -> tuple[Decision, list[str]
     return Decision.REJECT, [said, "That is no better, so nothing goes live. Check the labels or add images."]
 
 
+def _judge_alone(measured: Metrics, live: Unmeasured) -> tuple[Decision, list[str]]:
+    """Something is live, but nobody can say whether the new version is worse."""
+    said = f"Right on {_share(measured)}; the live version {live.version} cannot be measured: {live.why}"
+    return Decision.INCONCLUSIVE, [said, BY_HAND]
+
+
 def _compare(pairs: tuple[int, int], measured: Metrics, live: Metrics) -> tuple[Decision, list[str]]:
     better, worse = pairs
     said = (
         f"Right on {_share(measured)}, the live version on {live.accuracy:.1%} of the same images. They differ on "
         f"{better + worse}: the new one is right on {better} of them, the live one on {worse}."
     )
-    by_hand = "Promote it by hand, with a reason, if you know better; or add labelled images and train again."
     if measured.count < MIN_HOLDOUT:
         few = f"{measured.count} hold-out images are too few to judge by; {MIN_HOLDOUT} are the least."
-        return Decision.INCONCLUSIVE, [said, few, by_hand]
+        return Decision.INCONCLUSIVE, [said, few, BY_HAND]
     chance = worse_by_chance(better, worse)
     if measured.accuracy >= live.accuracy:
         return Decision.PROMOTE, [said, f"It is not worse{_luck(worse_by_chance(worse, better))}."]
     if chance < SIGNIFICANCE:
         return Decision.REJECT, [said, f"It is worse: so big a difference comes by chance with p = {chance:.3f}."]
     unclear = f"It looks worse, but so big a difference comes by chance with p = {chance:.2f}."
-    return Decision.INCONCLUSIVE, [said, unclear, by_hand]
+    return Decision.INCONCLUSIVE, [said, unclear, BY_HAND]
 
 
 def _luck(chance: float) -> str:

@@ -5,14 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract import artifact
-from contract.errors import BrokenVersion, LeaseLost, RipenError, UnknownVersion
+from contract.errors import (
+    BrokenVersion,
+    DatabaseUnavailable,
+    LeaseLost,
+    RipenError,
+    StorageUnavailable,
+    UnknownVersion,
+)
 from contract.images import ImageLimits
 from contract.ports import Database, Storage
 from contract.records import Decision, Failure, Job, JobState, Model
 from retrain import dataset as datasets
 from retrain import keras_network, keras_training, tf_export
 from retrain.dataset import Dataset
-from retrain.gate import Scored, judge, refuse_degenerate
+from retrain.gate import Scored, Unmeasured, judge, refuse_degenerate
 from retrain.progress import Reporter
 from retrain.publish import Candidate, Publisher
 from retrain.workplace import Workplace
@@ -35,11 +42,11 @@ def run(job: Job, around: Surroundings) -> JobState:
 
     Raises:
         LeaseLost: another worker owns the job, or its cancellation won; nothing was changed since.
-        DatabaseUnavailable: the end cannot be recorded; the job is claimed again once its lease has expired.
+        DatabaseUnavailable, StorageUnavailable: not the job's fault; it is claimed again once its lease has expired.
     """
     try:
         return make_version(job, around).state
-    except LeaseLost:
+    except (LeaseLost, DatabaseUnavailable, StorageUnavailable):
         raise
     except RipenError as error:
         LOG.warning("job %s failed: %s: %s", job.id, error.code, error)
@@ -58,7 +65,6 @@ def make_version(job: Job, around: Surroundings) -> Job:
     workplace.withdraw_unrecorded(around.database, around.storage)
 
     report.step("collect", "reading what is stored")
-    model = around.database.get_model(job.model)
     collection = datasets.collect(around.database, job.model)
 
     report.step("split", "building the network and decoding the images")
@@ -75,6 +81,7 @@ def make_version(job: Job, around: Surroundings) -> Job:
     probabilities = keras_training.predict(trained.model, dataset.holdout)
     refuse_degenerate(probabilities)
     candidate = Scored(probabilities, job.recipe.threshold)
+    model = around.database.get_model(job.model)  # now: a person may have changed what is live during the training
     live = score_live(model, dataset, around, report)
     verdict = judge(dataset.holdout.labels, candidate, live=live, policy=job.gate_policy)
 
@@ -86,8 +93,8 @@ def make_version(job: Job, around: Surroundings) -> Job:
     return publisher.release(version, job)
 
 
-def score_live(model: Model, dataset: Dataset, around: Surroundings, report: Reporter) -> Scored | None:
-    """The live version's probabilities for the same hold-out; None where nothing is live or it cannot be read."""
+def score_live(model: Model, dataset: Dataset, around: Surroundings, report: Reporter) -> Scored | Unmeasured | None:
+    """The live version's probabilities for the same hold-out, or why it cannot be read; None where nothing is live."""
     if model.live_version is None:
         return None
     try:
@@ -97,7 +104,7 @@ def score_live(model: Model, dataset: Dataset, around: Surroundings, report: Rep
         published = tf_export.Published(folder, manifest.image_size)
     except (BrokenVersion, UnknownVersion) as error:
         report.warn(f"The live version {model.live_version} cannot be measured beside the new one: {error}")
-        return None
+        return Unmeasured(model.live_version, str(error))
     if manifest.image_size == dataset.holdout.pixels.shape[1:3]:
         probabilities = published.score_pixels(dataset.holdout.pixels)
     else:

@@ -34,6 +34,12 @@ SIZES = {  # where Keras' own default differs; it is written inside the builders
     "NASNetLarge": 331,
     "Xception": 299,
 }
+IMAGENET_ALPHAS = {  # written inside the builders too
+    "MobileNet": (0.25, 0.5, 0.75, 1.0),
+    "MobileNetV2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+    "MobileNetV3Large": (0.75, 1.0),
+    "MobileNetV3Small": (0.75, 1.0),
+}
 COMPACT_FILTERS = (16, 32, 64, 96, 128)
 
 
@@ -67,12 +73,17 @@ class Backbone:
             preprocessing: `rescale` leaves out the preprocessing that some backbones have inside.
 
         Raises:
-            TrainingFailed: the backbone cannot have this alpha or preprocessing.
+            TrainingFailed: the backbone, or its ImageNet weights, cannot have this alpha or preprocessing.
         """
         arguments: dict[str, object] = {}
         if alpha is not None:
             if "alpha" not in self.options:
                 raise TrainingFailed(f"recipe.alpha is {alpha}, but {self.name} has no width multiplier; leave it out.")
+            if weights == "imagenet" and alpha not in (had := IMAGENET_ALPHAS[self.name]):
+                raise TrainingFailed(
+                    f"recipe.alpha is {alpha}; {self.name} has ImageNet weights for {', '.join(map(str, had))} only. "
+                    "Use one of these, or train from scratch with recipe.weights `none`."
+                )
             arguments["alpha"] = alpha
         if preprocessing is Preprocessing.RESCALE:
             if "include_preprocessing" in self.options:

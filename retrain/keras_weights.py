@@ -1,14 +1,18 @@
 """Where a backbone's first weights come from: ImageNet's through Keras' loader, a file, or none. LINE B, train."""
 
-import os
+import contextlib
 import threading
+import time
+import uuid
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
+from urllib.request import urlretrieve
 
 import keras
+from keras.src.utils import file_utils
 
 from contract.artifact import digest_file
 from contract.errors import RipenError, TrainingFailed, WeightsUnavailable
@@ -17,6 +21,8 @@ from retrain.keras_backbones import COMPACT, DEFAULT, Backbone, find_backbone
 
 AUTO_WAIT_S = 20.0
 EXPLICIT_WAIT_S = 900.0
+PART = ".ripen-part"
+ABANDONED_S = 3600.0  # a part that nobody wrote to for so long is a killed job's
 FROM_SCRATCH = "training from scratch: all of the network's weights start at random, which takes many images."
 HOW = (
     "Supply them: set KERAS_HOME to a folder that holds Keras' models/ cache, give the path of a weights file as "
@@ -54,12 +60,12 @@ class Fetch(Protocol):
 
 
 def fetch_imagenet(build: Callable[[], keras.Model], *, wait_s: float, name: str) -> keras.Model:
-    """Run a builder that may download, for at most `wait_s` seconds.
+    """Run a builder that may download, for at most `wait_s` seconds; a slower download goes on for the next job.
 
     Raises:
         WeightsUnavailable: it failed or took longer; says why.
     """
-    before = _cached_files()
+    file_utils.urlretrieve = download_whole  # Keras offers no setting for it
     done: list[keras.Model] = []
     failure: list[Exception] = []
 
@@ -75,11 +81,28 @@ def fetch_imagenet(build: Callable[[], keras.Model], *, wait_s: float, name: str
     thread.join(wait_s)
     if done:
         return done[0]
-    _remove_partial_downloads(before)
     if failure and isinstance(failure[0], RipenError):
         raise failure[0]
     why = _first_line(failure[0]) if failure else f"no answer within {wait_s:.0f} s"
     raise WeightsUnavailable(f"The ImageNet weights of {name} cannot be had ({why}). {HOW}")
+
+
+def download_whole(url: str, target: str, report: Callable[[int, int, int], object] | None = None) -> None:
+    """`urlretrieve` for Keras, but a file has its final name only when it is whole.
+
+    Keras downloads straight to the final name in its cache and trusts what it finds there: the part that a killed job
+    left would be loaded, and fail, for ever.
+    """
+    for part in Path(target).parent.glob(f"*{PART}"):
+        with contextlib.suppress(FileNotFoundError):  # another job's may become whole just now
+            if time.time() - part.stat().st_mtime > ABANDONED_S:
+                part.unlink()
+    part = Path(f"{target}.{uuid.uuid4().hex}{PART}")
+    try:
+        urlretrieve(url, part, report)  # noqa: S310  # the address is Keras' own
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def find_start(recipe: Recipe, fetch: Fetch = fetch_imagenet) -> StartingPoint:
@@ -108,6 +131,7 @@ def find_start(recipe: Recipe, fetch: Fetch = fetch_imagenet) -> StartingPoint:
     try:
         return _from_imagenet(recipe, backbone, size, fetch)
     except WeightsUnavailable as error:
+        _random(recipe, backbone, size)  # it may be the recipe: Keras calls a wrong size and no network both an error
         if recipe.backbone is not None or recipe.weights == "imagenet":
             raise
         return _compact_instead(recipe, str(error))
@@ -120,7 +144,7 @@ def _from_imagenet(recipe: Recipe, backbone: Backbone, size: int, fetch: Fetch) 
         warnings.simplefilter("always")
         layers = fetch(
             lambda: backbone.create(size, alpha=recipe.alpha, weights="imagenet", preprocessing=recipe.preprocessing),
-            wait_s=AUTO_WAIT_S if recipe.weights == "auto" else EXPLICIT_WAIT_S,
+            wait_s=AUTO_WAIT_S if recipe.weights == "auto" and recipe.backbone is None else EXPLICIT_WAIT_S,
             name=backbone.name,
         )
     said = [_first_line(warning.message) for warning in caught if warning.category is UserWarning]
@@ -159,17 +183,6 @@ def _random(recipe: Recipe, backbone: Backbone, size: int) -> keras.Model:
         return backbone.create(size, alpha=recipe.alpha, weights=None, preprocessing=recipe.preprocessing)
     except ValueError as error:
         raise TrainingFailed(f"{backbone.name} cannot be built for this recipe: {_first_line(error)}") from error
-
-
-def _cached_files() -> set[Path]:
-    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-    return set((home / "models").glob("*"))
-
-
-def _remove_partial_downloads(before: set[Path]) -> None:
-    """Keras downloads straight to the final name: a part that stayed would be taken for the whole next time."""
-    for path in _cached_files() - before:
-        path.unlink(missing_ok=True)
 
 
 def _first_line(message: object) -> str:

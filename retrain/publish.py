@@ -20,7 +20,7 @@ from retrain.dataset import Dataset, LabelledImages, read_encoded
 from retrain.evaluation import Probabilities
 from retrain.keras_training import Trained
 from retrain.report import draw_curves
-from retrain.workplace import Workplace
+from retrain.workplace import Workplace, withdraw
 
 EXPORT_TOLERANCE = 1e-4  # the exported network against the trained one
 GOLDEN_IMAGES = 16
@@ -63,7 +63,7 @@ class Publisher:
             LeaseLost: another worker has the job now.
             GoldenMismatch: the exported network does not answer as the trained one.
         """
-        folder, dataset = self._workplace.staging, candidate.dataset
+        folder, dataset = self._workplace.staging(candidate.job.attempt), candidate.dataset
         tf_export.export(candidate.trained.model, folder, candidate.answering)
         keras_training.save(candidate.trained.model, str(folder / "model.keras"))
         tf_export.write_warmup(
@@ -87,15 +87,15 @@ class Publisher:
         """Publish the staged folder and record it; with a promoting verdict it is what should be live from then on.
 
         Raises:
-            LeaseLost: another worker has the job now; nothing stays behind.
+            LeaseLost: another worker has the job now; nothing of this attempt stays behind.
         """
         self._workplace.remember(version.number)
-        self._storage.publish_folder(self._workplace.staging, version.storage_key)
+        self._storage.publish_folder(self._workplace.staging(job.attempt), version.storage_key)
         try:
             promote = version.verdict.decision is Decision.PROMOTE
             return self._database.record_version(version, attempt=job.attempt, promote=promote)
         except Exception:
-            self._workplace.withdraw_unrecorded(self._database, self._storage)
+            withdraw(self._database, self._storage, version.model, version.number)
             raise
 
     def _verify(self, candidate: Candidate, folder: Path) -> Golden:

@@ -44,6 +44,13 @@ class Answering:
     image_size: tuple[int, int]
 
 
+def prepare_device() -> None:
+    """Compute on a GPU as the service's runtime does, and leave it what memory is not needed; before all else."""
+    for device in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(device, True)  # the service's versions run on the same GPU
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # golden probabilities are `tensorflow-f32`
+
+
 def export(model: keras.Model, folder: Path, answering: Answering) -> None:
     """Write the SavedModel into `folder`, which is made where it does not exist."""
     height, width = answering.image_size

@@ -12,6 +12,7 @@ from retrain.workplace import Workplace, all_workplaces
 
 LOG = logging.getLogger(__name__)
 POLL_S = 0.25
+POLLS_PER_CANCELLATION = 4  # how often a busy worker ends the cancelled jobs of lost ones
 STOP_GRACE_S = 2.0
 TRY_AGAIN = 75  # exit status EX_TEMPFAIL: the job's process could not reach the database to record its end
 MAX_BACK_OFF_S = 10.0
@@ -37,6 +38,8 @@ class Worker:
         self._engine = engine
         self._home = home
         self._claiming = claiming
+        self._polls_per_beat = max(1, round(claiming.lease_s / 4 / POLL_S))
+        self._kept: set[Path] = set()
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -45,7 +48,6 @@ class Worker:
 
     def run(self) -> None:
         """Claim and do jobs until `stop`. A database or a storage that is away is waited for."""
-        self._sweep()
         back_off_s = POLL_S
         while not self._stopping.is_set():
             try:
@@ -61,6 +63,7 @@ class Worker:
 
     def do_next(self) -> bool:
         """Claim one job and see it through; False where there is none."""
+        self._sweep()
         job = self._database.claim_job(
             owner=self._claiming.owner, lease_s=self._claiming.lease_s, max_attempts=self._claiming.max_attempts
         )
@@ -84,31 +87,31 @@ class Worker:
         finally:
             running.stop(grace_s=STOP_GRACE_S)  # also what a child that ended may have left of its group
         if self._stopping.is_set() and status is None:
-            self._database.heartbeat(job.id, attempt=job.attempt, lease_s=0.0)  # free at once, not after the lease
+            self._database.release_job(job.id, attempt=job.attempt)
             LOG.info("job %s: stopped half-way; it will be claimed again", job.id)
             return
         self._close(job, status)
 
     def _wait(self, job: Job, running: RunningJob) -> int | None:
         """Heartbeat until the child ends (its exit status), or has to be ended (None)."""
-        beats = max(1, round(self._claiming.lease_s / 4 / POLL_S))  # polls per heartbeat
         turn = 0
         while (status := running.poll()) is None and not self._stopping.wait(POLL_S):
             turn += 1
-            if self._cancelled(job, extend=turn % beats == 0):
-                return None
+            try:
+                if self._cancelled(job, turn):
+                    return None
+            except Unavailable as error:  # a database that is away for a while is not the job's fault
+                LOG.warning("job %s: no heartbeat: %s", job.id, error)
         return status
 
-    def _cancelled(self, job: Job, *, extend: bool) -> bool:
-        """Whether its cancellation was asked for; a database that is away for a while is not the job's fault."""
-        try:
-            if extend:
-                job = self._database.heartbeat(job.id, attempt=job.attempt, lease_s=self._claiming.lease_s)
-            else:
-                job = self._database.get_job(job.model, job.id)
-        except Unavailable as error:
-            LOG.warning("job %s: no heartbeat: %s", job.id, error)
-            return False
+    def _cancelled(self, job: Job, turn: int) -> bool:
+        """Whether its cancellation was asked for; in some turns also a heartbeat, or the end of cancelled others."""
+        if turn % self._polls_per_beat == 0:
+            job = self._database.heartbeat(job.id, attempt=job.attempt, lease_s=self._claiming.lease_s)
+        else:
+            job = self._database.get_job(job.model, job.id)
+        if turn % POLLS_PER_CANCELLATION == 0:
+            self._database.end_expired_cancellations()
         return job.cancel_requested
 
     def _close(self, job: Job, status: int | None) -> None:
@@ -129,7 +132,7 @@ class Worker:
         LOG.warning("job %s: %s %s", job.id, state, failure or "")
 
     def _sweep(self) -> None:
-        """Remove what ended jobs left, for example when an earlier worker was killed."""
+        """Remove what jobs left that somebody else ended, for example when an earlier worker was killed."""
         for workplace in all_workplaces(self._home):
             self._clean_up(workplace)
 
@@ -137,7 +140,11 @@ class Worker:
         try:
             workplace.remove_if_ended(self._database, self._storage)
         except RipenError as error:
-            LOG.warning("the work folder %s stays for now: %s", workplace.folder, error)
+            if workplace.folder not in self._kept:  # it is tried again at every turn; said once is enough
+                LOG.warning("the work folder %s stays for now: %s", workplace.folder, error)
+            self._kept.add(workplace.folder)
+        else:
+            self._kept.discard(workplace.folder)
 
 
 def _describe_death(status: int | None) -> str:

@@ -1,6 +1,7 @@
 """A job's own folder `<home>/work/<job_id>`: staging, and a note of what it may have left in storage. LINE B step 4."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from contract.ports import Database, Storage
 from contract.records import version_key
 
 NOTE = "job.json"
+OPENING_S = 60.0  # a folder without a note may be one that a job is just opening
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,13 @@ class Workplace:
     def __init__(self, home: Path, job_id: str) -> None:
         self.job_id = job_id
         self.folder = home / "work" / job_id
-        self.staging = self.folder / "version"
+
+    def staging(self, attempt: int) -> Path:
+        """Where one attempt makes its version: an earlier one, which lost its lease, may still write to its own."""
+        return self.folder / f"version-{attempt}"
 
     def open(self, model: str) -> None:
-        """Make the folder and empty its staging, which an earlier attempt may have left."""
-        shutil.rmtree(self.staging, ignore_errors=True)
+        """Make the folder, where an earlier attempt has not."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._note() is None:
             self._write(Note(model))
@@ -46,11 +50,10 @@ class Workplace:
     def withdraw_unrecorded(self, database: Database, storage: Storage) -> None:
         """Remove published folders of this job that no row of the database names."""
         note = self._note()
-        for number in note.numbers if note else ():
-            try:
-                database.get_version(note.model if note else "", number)
-            except UnknownVersion:
-                storage.delete_folder(version_key(note.model if note else "", number))
+        if note is None:
+            return
+        for number in note.numbers:
+            withdraw(database, storage, note.model, number)
 
     def remove(self, database: Database, storage: Storage) -> None:
         """Withdraw what no row names, and remove the folder; the job's process must be gone."""
@@ -60,9 +63,15 @@ class Workplace:
     def remove_if_ended(self, database: Database, storage: Storage) -> None:
         """Withdraw and remove everything, unless the job may still run."""
         note = self._note()
-        if note is not None and not _ended(database, note.model, self.job_id):
-            return
-        self.remove(database, storage)
+        ended = _ended(database, note.model, self.job_id) if note else self._age_s() > OPENING_S
+        if ended:
+            self.remove(database, storage)
+
+    def _age_s(self) -> float:
+        try:
+            return time.time() - self.folder.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def _note(self) -> Note | None:
         try:
@@ -74,6 +83,14 @@ class Workplace:
         temporary = self.folder / f"{NOTE}.new"
         temporary.write_bytes(msgspec.json.encode(note))
         temporary.replace(self.folder / NOTE)
+
+
+def withdraw(database: Database, storage: Storage, model: str, number: int) -> None:
+    """Remove a published folder, unless a row of the database names it."""
+    try:
+        database.get_version(model, number)
+    except UnknownVersion:
+        storage.delete_folder(version_key(model, number))
 
 
 def all_workplaces(home: Path) -> Iterator[Workplace]:

@@ -126,6 +126,47 @@ class JobSuite:
         assert "2 times" in failed.failure.message
         assert failed.finished_at == START + timedelta(seconds=40)
 
+    def test_released_job_is_claimed_again_however_often(self, database: Database, clock: Clock) -> None:
+        running = claimed(database)
+        for attempt in (1, 2, 3):
+            database.release_job(running.id, attempt=attempt)
+            again = _claim(database, max_attempts=1)
+            assert again == replace(running, attempt=attempt + 1)
+        _assert_fenced(database, running)
+        clock.advance(20)
+        assert _claim(database, max_attempts=1) is None
+        assert database.get_job("fruit", running.id).state is JobState.FAILED
+
+    def test_cancellation_shortens_the_lease(self, database: Database, clock: Clock) -> None:
+        running = claimed(database, lease_s=60)
+        database.request_cancel("fruit", running.id)
+        clock.advance(2.9)
+        assert database.heartbeat(running.id, attempt=1, lease_s=60).cancel_requested
+        database.end_expired_cancellations()
+        assert database.get_job("fruit", running.id).state is JobState.RUNNING
+        clock.advance(0.1)
+        database.end_expired_cancellations()
+        assert database.get_job("fruit", running.id).state is JobState.CANCELLED
+        _assert_fenced(database, running)
+
+    def test_cancellation_never_extends_the_lease(self, database: Database, clock: Clock) -> None:
+        running = claimed(database, lease_s=1)
+        database.request_cancel("fruit", running.id)
+        clock.advance(1)
+        database.end_expired_cancellations()
+        assert database.get_job("fruit", running.id).state is JobState.CANCELLED
+
+    def test_only_expired_cancellations_are_ended(self, database: Database, clock: Clock) -> None:
+        database.create_model("other", ("a", "b"))
+        lost, cancelled = claimed(database), claimed(database, model="other")
+        database.request_cancel("other", cancelled.id)
+        queued, _ = database.create_job(job())
+        clock.advance(20)
+        database.end_expired_cancellations()
+        assert database.get_job("other", cancelled.id).finished_at == START + timedelta(seconds=20)
+        assert database.get_job("fruit", lost.id).state is JobState.RUNNING
+        assert database.get_job("fruit", queued.id) == queued
+
     def test_expired_job_with_a_cancellation_is_cancelled(self, database: Database, clock: Clock) -> None:
         running = claimed(database)
         database.request_cancel("fruit", running.id)
@@ -238,6 +279,7 @@ def _assert_fenced(database: Database, running: Job) -> None:
     for write in (
         *_writes(database, running),
         lambda: database.heartbeat(running.id, attempt=running.attempt, lease_s=60),
+        lambda: database.release_job(running.id, attempt=running.attempt),
         lambda: database.end_job(running.id, attempt=running.attempt, state=JobState.CANCELLED, failure=None),
     ):
         with pytest.raises(LeaseLost, match=running.id):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, timedelta
 
 import pytest
-from database_records import START, Clock, claimed, example, published, version
+from database_records import START, VERDICT, Clock, claimed, example, published, version
 
 from contract.errors import (
     ClassesFixed,
@@ -20,7 +20,7 @@ from contract.errors import (
     UnknownVersion,
 )
 from contract.ports import Database
-from contract.records import Bucket, ChangeKind, ExampleCount
+from contract.records import Bucket, ChangeKind, Decision, ExampleCount, GatePolicy, JobState
 
 
 class ModelSuite:
@@ -142,6 +142,26 @@ class VersionSuite:
         assert change.reason == "it was asked for it is better"
         (aspiration,) = database.aspirations()
         assert (aspiration.model, aspiration.live, aspiration.previous) == ("fruit", made, None)
+
+    @pytest.mark.parametrize("policy", list(GatePolicy))
+    def test_gate_does_not_overrule_a_person_unless_always(self, database: Database, policy: GatePolicy) -> None:
+        for _ in range(2):
+            published(database, promote=True)
+        running = claimed(database)
+        verdict = replace(VERDICT, policy=policy, live_version=2)
+        made = replace(version(running, database.allocate_version(running.id, attempt=1)), verdict=verdict)
+        database.rollback("fruit", reason="a person's choice")
+        ended = database.record_version(made, attempt=1, promote=True)
+        stored = database.get_version("fruit", 3)
+        assert ended.state is JobState.SUCCEEDED
+        assert ended.verdict == stored.verdict
+        if policy is GatePolicy.ALWAYS:
+            assert (_live(database), stored) == ((3, 1), made)
+            return
+        assert _live(database) == (1, None)
+        assert stored.verdict.decision is Decision.INCONCLUSIVE
+        assert stored.verdict.reasons[:-1] == verdict.reasons
+        assert "judged beside version 2; meanwhile version 1 went live" in stored.verdict.reasons[-1]
 
     def test_rollbacks_walk_back_to_the_first(self, database: Database) -> None:
         for _ in range(3):

@@ -5,7 +5,7 @@ import pytest
 
 from contract.errors import DegenerateVersion
 from contract.records import Decision, GatePolicy
-from retrain.gate import Scored, judge, refuse_degenerate, worse_by_chance
+from retrain.gate import Scored, Unmeasured, judge, refuse_degenerate, worse_by_chance
 
 BALANCED = np.array([0, 1] * 50, np.uint8)
 
@@ -62,6 +62,16 @@ def test_always_promotes_and_still_measures() -> None:
     assert verdict.decision is Decision.PROMOTE
     assert verdict.live is not None
     assert "100.0%" in verdict.reasons[0]
+
+
+def test_nothing_replaces_a_live_version_that_cannot_be_measured_unless_always() -> None:
+    live = Unmeasured(4, "its manifest is missing.")
+    verdict = judge(BALANCED, scored(BALANCED, []), live=live, policy=GatePolicy.NOT_WORSE)
+    assert (verdict.decision, verdict.live, verdict.live_version) == (Decision.INCONCLUSIVE, None, 4)
+    assert "the live version 4 cannot be measured: its manifest is missing." in verdict.reasons[0]
+    assert "by hand" in verdict.reasons[-1]
+    always = judge(BALANCED, scored(BALANCED, []), live=live, policy=GatePolicy.ALWAYS)
+    assert (always.decision, always.live_version) == (Decision.PROMOTE, 4)
 
 
 def test_each_version_answers_at_its_own_threshold() -> None:

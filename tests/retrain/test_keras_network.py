@@ -1,8 +1,11 @@
 """Backbones, preprocessing and where weights come from."""
 
+import os
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import keras
@@ -12,9 +15,9 @@ import pytest
 
 from contract.errors import TrainingFailed, WeightsUnavailable
 from contract.recipe import Pooling, Preprocessing, Recipe
-from retrain.keras_backbones import Backbone, backbone_names, find_backbone
+from retrain.keras_backbones import IMAGENET_ALPHAS, Backbone, backbone_names, find_backbone
 from retrain.keras_network import build
-from retrain.keras_weights import fetch_imagenet, find_start
+from retrain.keras_weights import PART, download_whole, fetch_imagenet, find_start
 
 NAMED_BY_THE_GUIDE = (
     "VGG16 ResNet50 InceptionV3 MobileNet MobileNetV2 MobileNetV3Small MobileNetV3Large EfficientNetB0 EfficientNetV2B0"
@@ -113,9 +116,32 @@ def test_auto_without_a_backbone_falls_back_to_compact_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("recipe", [Recipe(backbone="MobileNetV2"), Recipe(weights="imagenet")])
-def test_what_was_named_is_not_replaced(recipe: Recipe) -> None:
+def test_what_was_named_is_not_replaced_and_waited_for_longer(recipe: Recipe) -> None:
+    cache = Cache(GONE)
     with pytest.raises(WeightsUnavailable, match="cannot be had"):
-        find_start(recipe, Cache(GONE))
+        find_start(recipe, cache)
+    assert cache.asked == [("MobileNetV2", 900.0)]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (Recipe(alpha=0.3), "0.3; MobileNetV2 has ImageNet weights for 0.35, 0.5, 0.75, 1.0, 1.3, 1.4 only"),
+        (Recipe(backbone="InceptionV3", image_size=64), "InceptionV3 cannot be built .*at least 75x75"),
+    ],
+)
+def test_a_wrong_recipe_is_not_called_missing_weights(recipe: Recipe, words: str) -> None:
+    with pytest.raises(TrainingFailed, match=words) as caught:
+        find_start(recipe)
+    assert caught.type is TrainingFailed
+
+
+@pytest.mark.parametrize("name", [name for name in backbone_names() if "alpha" in find_backbone(name).options])
+def test_the_widths_with_imagenet_weights_are_keras(name: str) -> None:
+    with pytest.raises(ValueError, match="alpha") as caught:
+        find_backbone(name).build(include_top=False, weights="imagenet", input_shape=(224, 224, 3), alpha=0.3)
+    said = str(caught.value).partition("Received")[0].partition("non minimalistic")[0]
+    assert tuple(float(number) for number in re.findall(r"\d\.\d+", said)) == IMAGENET_ALPHAS[name]
 
 
 def test_auto_takes_imagenet_weights_that_can_be_had() -> None:
@@ -133,23 +159,76 @@ def test_no_weights_and_no_backbone_is_compact_without_asking() -> None:
         find_start(Recipe(backbone="Compact", weights="imagenet"), cache)
 
 
-def test_a_slow_download_is_given_up_and_leaves_no_partial_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    models = tmp_path / "models"
-    models.mkdir()
-    (models / "old.h5").write_bytes(b"whole")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    release = threading.Event()
+WHOLE = b"weights" * 1000
+
+
+class SlowMirror(ThreadingHTTPServer):
+    """Sends half of a file, and the other half once `more` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), HalfAtATime)
+        self.half_sent = threading.Event()
+        self.more = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/new.h5"
+
+
+class HalfAtATime(BaseHTTPRequestHandler):
+    server: SlowMirror
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(WHOLE)))
+        self.end_headers()
+        self.wfile.write(WHOLE[:3500])
+        self.server.half_sent.set()
+        assert self.server.more.wait(60)
+        self.wfile.write(WHOLE[3500:])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror() -> Iterator[SlowMirror]:
+    with SlowMirror() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.more.set()
+        server.shutdown()
+
+
+def test_a_download_has_its_name_only_when_it_is_whole(mirror: SlowMirror, tmp_path: Path) -> None:
+    """A job killed half-way must not leave what Keras would take for the weights at every later start."""
+    new, arrived = tmp_path / "models" / "new.h5", threading.Event()
 
     def download() -> None:
-        (models / "new.h5").write_bytes(b"par")
-        release.wait(60)
+        keras.utils.get_file("new.h5", mirror.url, cache_dir=str(tmp_path), cache_subdir="models")
+        arrived.set()
 
     with pytest.raises(WeightsUnavailable, match=r"VGG16 cannot be had \(no answer within 0 s\).*KERAS_HOME"):
         fetch_imagenet(download, wait_s=0.4, name="VGG16")
-    release.set()
-    assert [path.name for path in models.iterdir()] == ["old.h5"]
+    assert mirror.half_sent.wait(60)
+    assert not new.exists()
+    mirror.more.set()
+    assert arrived.wait(60)
+    assert new.read_bytes() == WHOLE
+    assert list(new.parent.iterdir()) == [new]
+
+
+def test_what_killed_downloads_left_is_removed_but_not_what_others_write(mirror: SlowMirror, tmp_path: Path) -> None:
+    mirror.more.set()
+    killed, others = tmp_path / f"old.h5{PART}", tmp_path / f"new.h5{PART}"
+    for part in (killed, others):
+        part.write_bytes(b"par")
+    os.utime(killed, (1, 1))
+    download_whole(mirror.url, str(tmp_path / "new.h5"))
+    assert {path.name for path in tmp_path.iterdir()} == {"new.h5", others.name}
+    with pytest.raises(OSError, match="refused"):
+        download_whole("http://127.0.0.1:1/gone.h5", str(tmp_path / "gone.h5"))
+    assert {path.name for path in tmp_path.iterdir()} == {"new.h5", others.name}
 
 
 def test_a_failed_download_says_why() -> None:

@@ -11,11 +11,12 @@ import tensorflow as tf
 from orchard import TINY, Orchard
 
 from backends.database import SqlDatabase
+from backends.storage import ObjectStorage
 from contract import artifact
-from contract.errors import DatabaseUnavailable, LeaseLost
+from contract.errors import DatabaseUnavailable, LeaseLost, RipenError, StorageFull, StorageUnavailable
 from contract.images import ImageLimits
 from contract.recipe import Recipe
-from contract.records import Bucket, Decision, Failure, GatePolicy, Job, JobState, Model, Progress, Version
+from contract.records import Bucket, ChangeKind, Decision, Failure, GatePolicy, Job, JobState, Model, Progress, Version
 from retrain.job import Surroundings, run
 from retrain.workplace import Workplace
 
@@ -72,7 +73,7 @@ def test_its_folder_is_whole_and_its_manifest_says_it_all(published: tuple[Orcha
     }
     assert {"tensorflow", "keras", "numpy", "pillow"} <= set(manifest.packages)
     assert any("EXIF" in difference for difference in manifest.decoder_differences)
-    assert not (planted.home / "work" / job.id / "version").exists()
+    assert not Workplace(planted.home, job.id).staging(job.attempt).exists()
 
 
 def test_golden_images_are_as_uploaded_and_answered_alike_by_tensorflow(published: tuple[Orchard, Job]) -> None:
@@ -112,7 +113,65 @@ def test_a_broken_live_version_is_said_and_does_not_stop_the_next(tmp_path: Path
     ended = planted.job(job)
     assert "live version 1 cannot be measured" in ended.progress.warnings[0]
     assert ended.verdict is not None
-    assert ended.verdict.live is None
+    assert (ended.verdict.decision, ended.verdict.live) == (Decision.INCONCLUSIVE, None)
+    assert "curves.png" in ended.verdict.reasons[0]
+    assert planted.database.get_model("default").live_version == 1
+
+
+class Meddling(SqlDatabase):
+    """A person promotes version 2 while a job trains, or while it publishes."""
+
+    while_it = "train"
+
+    def report_progress(self, job_id: str, *, attempt: int, progress: Progress) -> None:
+        super().report_progress(job_id, attempt=attempt, progress=progress)
+        if progress.step == self.while_it and self.get_model("default").live_version == 1:
+            self.promote("default", 2, kind=ChangeKind.MANUAL, reason="a person's choice")
+
+
+@pytest.mark.parametrize(("while_it", "judged_beside"), [("train", 2), ("publish", 1)])
+def test_a_persons_choice_during_the_job_counts(tmp_path: Path, while_it: str, judged_beside: int) -> None:
+    planted = orchard.plant(tmp_path)
+    for _ in range(2):
+        run(planted.claim(policy=GatePolicy.ALWAYS), around(planted))
+    planted.database.promote("default", 1, kind=ChangeKind.MANUAL, reason="back")
+    database = Meddling(f"sqlite:///{tmp_path}/ripen.db")
+    database.while_it = while_it
+    job = planted.claim()
+    assert run(job, around(replace(planted, database=database))) is JobState.SUCCEEDED
+    verdict = planted.job(job).verdict
+    assert verdict is not None
+    assert verdict.live_version == judged_beside
+    assert planted.database.get_version("default", 3).parent == judged_beside
+    live = planted.database.get_model("default").live_version
+    assert (verdict.decision, live) == ((Decision.PROMOTE, 3) if judged_beside == 2 else (Decision.INCONCLUSIVE, 2))
+
+
+class Away(ObjectStorage):
+    """Cannot publish."""
+
+    failure: RipenError = StorageUnavailable("no answer")
+
+    def publish_folder(self, folder: Path, key: str) -> None:
+        raise self.failure
+
+
+def test_a_storage_that_is_away_is_not_the_jobs_failure(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    away = Away((tmp_path / "storage").as_uri(), cache=tmp_path / "cache")
+    job = planted.claim()
+    with pytest.raises(StorageUnavailable):
+        run(job, around(replace(planted, storage=away)))
+    assert planted.job(job).state is JobState.RUNNING
+
+
+def test_a_full_storage_fails_the_job(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    full = Away((tmp_path / "storage").as_uri(), cache=tmp_path / "cache")
+    full.failure = StorageFull("no space")
+    job = planted.claim()
+    assert run(job, around(replace(planted, storage=full))) is JobState.FAILED
+    assert planted.job(job).failure == Failure("storage_full", "no space")
 
 
 @pytest.mark.parametrize(

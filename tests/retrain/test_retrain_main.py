@@ -11,9 +11,11 @@ from pathlib import Path
 
 import orchard
 import pytest
+import tensorflow as tf
 from orchard import TINY, Orchard
 
 from contract.records import Job, JobState
+from retrain.__main__ import main
 
 DEADLINE_S = 120
 
@@ -64,6 +66,28 @@ def test_a_worker_does_a_job_cancels_one_and_stops_when_its_parent_goes(tmp_path
         process.stdin.close()
         assert process.wait(20) == 0
     assert "Traceback" not in (tmp_path / "worker.log").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+def test_a_job_computes_with_the_numerics_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = orchard.plant(tmp_path)
+    job = planted.claim()
+    monkeypatch.setenv("RIPEN_HOME", str(tmp_path))
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    assert main(["run", job.id, "--model", "default", "--attempt", "1"]) == 0
+    assert planted.job(job).state is JobState.SUCCEEDED
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+def test_a_storage_that_is_away_lets_the_job_be_tried_again(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    job = planted.claim()
+    command = [sys.executable, "-m", "retrain", "run", job.id, "--model", "default", "--attempt", "1"]
+    away = environment(tmp_path, RIPEN_STORAGE_URL="file:///proc/none", RIPEN_LIFELINE="")
+    done = subprocess.run(command, env=away, capture_output=True, text=True, check=False)
+    assert done.returncode == 75, done.stderr
+    assert planted.job(job).state is JobState.RUNNING
 
 
 @pytest.mark.parametrize(

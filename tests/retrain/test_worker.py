@@ -1,9 +1,12 @@
 """The worker: claims, watches a child, and records the ends that the child could not."""
 
+import logging
 import re
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import orchard
@@ -11,7 +14,7 @@ import pytest
 from orchard import Orchard
 
 from backends.database import SqlDatabase
-from contract.errors import DatabaseUnavailable, TrainingFailed
+from contract.errors import DatabaseUnavailable, StorageUnavailable, TrainingFailed
 from contract.records import Failure, Job, JobState
 from retrain.worker import TRY_AGAIN, Claiming, Worker
 from retrain.workplace import Workplace
@@ -97,7 +100,7 @@ def test_a_cancelled_job_is_stopped_and_its_staging_gone_before_it_shows(tmp_pat
     def train_until_cancelled(job: Job) -> None:
         workplace = Workplace(tmp_path, job.id)
         workplace.open(job.model)
-        workplace.staging.mkdir()
+        workplace.staging(job.attempt).mkdir()
         setting.database.request_cancel(job.model, job.id)
 
     setting = Setting(tmp_path, train_until_cancelled, Watching)
@@ -114,6 +117,25 @@ def test_a_cancellation_that_the_child_noticed_first_is_no_crash(tmp_path: Path)
     setting = Setting(tmp_path, leave)
     setting.worker.do_next()
     assert setting.state() == (JobState.CANCELLED, None)
+
+
+def test_a_busy_worker_ends_the_cancelled_job_of_a_lost_one(tmp_path: Path) -> None:
+    def lose_another(job: Job) -> int | None:
+        polls.append(job)
+        if len(polls) == 1:
+            setting.database.create_model("other", orchard.CLASSES)
+            setting.database.create_job(other)
+            setting.database.claim_job(owner="lost:2", lease_s=600, max_attempts=3)
+            assert setting.database.request_cancel("other", other.id).cancel_requested
+            setting.now_s += 3
+        return 1 if len(polls) > 6 or setting.database.get_job("other", other.id).state.ended else None
+
+    polls: list[Job] = []
+    setting = Setting(tmp_path, lose_another)
+    other = replace(setting.job, id=uuid.uuid4().hex, model="other")
+    setting.worker.do_next()
+    assert setting.database.get_job("other", other.id).state is JobState.CANCELLED
+    assert setting.planted.job(setting.job).attempt == 1
 
 
 def test_a_lost_lease_stops_the_child_and_changes_nothing(tmp_path: Path) -> None:
@@ -143,7 +165,7 @@ def test_a_stopped_worker_frees_its_job_at_once(tmp_path: Path) -> None:
     setting = Setting(tmp_path, lambda _: setting.worker.stop())
     setting.worker.run()
     assert setting.engine.children[0].stopped
-    again = setting.database.claim_job(owner="other:2", lease_s=600, max_attempts=3)
+    again = setting.database.claim_job(owner="other:2", lease_s=600, max_attempts=1)  # no attempt was used up
     assert again is not None
     assert (again.id, again.attempt) == (setting.job.id, 2)
 
@@ -213,6 +235,34 @@ def test_starting_sweeps_what_ended_jobs_left(tmp_path: Path) -> None:
     Workplace(tmp_path, "gone").open("default")
     setting.worker.run()
     assert not (tmp_path / "work" / "gone").exists()
+
+
+def test_a_job_that_somebody_else_ended_is_swept_between_jobs(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, lambda _: None)
+    job = setting.database.claim_job(owner="lost:2", lease_s=LEASE_S, max_attempts=3)
+    assert job is not None
+    workplace = Workplace(tmp_path, job.id)
+    workplace.open(job.model)
+    assert not setting.worker.do_next()
+    assert workplace.folder.exists()
+    setting.now_s += LEASE_S
+    assert setting.database.request_cancel(job.model, job.id).state is JobState.CANCELLED
+    assert not setting.worker.do_next()
+    assert not workplace.folder.exists()
+
+
+def test_a_folder_that_cannot_be_swept_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(key: str) -> None:
+        raise StorageUnavailable(f"no answer for {key}")
+
+    setting = Setting(tmp_path, lambda _: 1)
+    setting.worker.do_next()
+    Workplace(tmp_path, "gone").open("default")
+    Workplace(tmp_path, "gone").remember(7)
+    setting.planted.storage.delete_folder = refuse  # type: ignore[method-assign]  # a storage that is away
+    with caplog.at_level(logging.WARNING):
+        assert [setting.worker.do_next() for _ in range(3)] == [False] * 3
+    assert caplog.text.count("stays for now") == 1
 
 
 def test_the_worker_never_loads_tensorflow() -> None:

@@ -1,5 +1,7 @@
 """A job's folder, and what a killed job may have left behind."""
 
+import os
+import time
 from pathlib import Path
 
 import orchard
@@ -12,20 +14,21 @@ from retrain.workplace import Workplace, all_workplaces
 
 def publish_unrecorded(planted: Orchard, workplace: Workplace, number: int) -> Path:
     """What a job leaves that is killed between publishing and recording."""
-    workplace.staging.mkdir()
-    (workplace.staging / MANIFEST).write_text("{}")
+    workplace.staging(1).mkdir()
+    (workplace.staging(1) / MANIFEST).write_text("{}")
     workplace.remember(number)
-    planted.storage.publish_folder(workplace.staging, f"models/default/{number}")
+    planted.storage.publish_folder(workplace.staging(1), f"models/default/{number}")
     return planted.storage.local_folder(f"models/default/{number}")
 
 
-def test_opening_clears_the_staging_of_an_earlier_attempt(tmp_path: Path) -> None:
+def test_opening_leaves_an_earlier_attempt_what_it_writes_to(tmp_path: Path) -> None:
     workplace = Workplace(tmp_path, "job")
     workplace.open("default")
-    workplace.staging.mkdir()
+    workplace.staging(1).mkdir()
     workplace.remember(3)
     workplace.open("default")
-    assert not workplace.staging.exists()
+    assert workplace.staging(1).exists()
+    assert not workplace.staging(2).exists()
     assert b"[3]" in (workplace.folder / "job.json").read_bytes()
 
 
@@ -46,11 +49,13 @@ def test_only_ended_jobs_are_cleaned_up(tmp_path: Path) -> None:
     folder = publish_unrecorded(planted, workplace, 1)
     Workplace(tmp_path, "unknown").open("default")
     (tmp_path / "work" / "empty").mkdir()
+    os.utime(tmp_path / "work" / "empty", times=(time.time() - 90,) * 2)
+    (tmp_path / "work" / "opening").mkdir()
     for found in all_workplaces(tmp_path):
         found.remove_if_ended(planted.database, planted.storage)
-    assert [found.job_id for found in all_workplaces(tmp_path)] == [job.id]
+    assert {found.job_id for found in all_workplaces(tmp_path)} == {job.id, "opening"}
     assert folder.exists()
     planted.database.end_job(job.id, attempt=1, state=JobState.FAILED, failure=None)
     workplace.remove_if_ended(planted.database, planted.storage)
-    assert list(all_workplaces(tmp_path)) == []
+    assert [found.job_id for found in all_workplaces(tmp_path)] == ["opening"]
     assert not folder.exists()
