@@ -31,7 +31,7 @@ class Settings:
         max_batch_size: images per inference, 1-256.
         queue_size: images that may wait per version before requests are refused, 1-100000.
         request_timeout_s: cap on a request's time, and the time of one that names none.
-        drain_timeout_s: how long a stopping service or version waits for its requests.
+        drain_timeout_s: how long a stopping service waits for its requests; a version waits request_timeout_s at least.
         load_timeout_s: how long a version may take to load and warm up.
         poll_interval_s: how often the service looks which version should be live.
         max_image_bytes, max_image_pixels: limits per image, checked before decoding.

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import sys
@@ -24,10 +25,11 @@ from service.engine_wire import (
 
 STOP_GRACE_S = 2.0
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "GRPC_VERBOSITY": "ERROR", "PYTHONUNBUFFERED": "1"}
+logger = logging.getLogger(__name__)
 
 
 class Engine:
-    """One engine process. Made by `start`; `ended` is set as soon as it is gone, however it went."""
+    """One engine process. Made by `start`; `ended` is set as soon as it is gone or useless, however it came to that."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -131,6 +133,7 @@ class Engine:
         return report.manifest
 
     async def _receive(self) -> None:
+        """Take answers until the process goes, or says what cannot be understood: it is of no use then either."""
         try:
             while True:
                 result = msgspec.msgpack.decode(await self._frame(), type=BatchResult)
@@ -138,6 +141,10 @@ class Engine:
                 if not answer.done():
                     answer.set_result(result)
         except (asyncio.IncompleteReadError, OSError):
+            logger.debug("Engine process %d hung up.", self.pid)
+        except Exception:
+            logger.exception("Engine process %d sent an answer that cannot be understood.", self.pid)
+        finally:
             self._fail_waiting()
 
     async def _frame(self) -> bytes:

@@ -46,15 +46,17 @@ class EngineKeeper:
         return self._engine.pid
 
     async def available(self) -> None:
-        """Return once there is an engine to send to."""
+        """Return once there is an engine to send to, or a restart has failed: `infer` then says why, at once."""
         await self._up.wait()
 
     async def infer(self, images: Sequence[EngineImage]) -> BatchResult:
         """Answer one batch.
 
         Raises:
-            EngineUnavailable: the engine ended or hung meanwhile, or failed on the whole batch.
+            EngineUnavailable: the engine ended or hung meanwhile, or failed on the whole batch; there is none just now.
         """
+        if self.trouble:
+            raise EngineUnavailable(f"The version has no engine just now: {self.trouble}")
         engine = self._engine
         try:
             async with asyncio.timeout(self._stuck_s):
@@ -79,7 +81,6 @@ class EngineKeeper:
             self._on_restart()
             if asyncio.get_running_loop().time() - started > STABLE_S:
                 failures = 0
-            await self._engine.stop()
             failures = await self._restart(failures + 1)
             self._up.set()
 
@@ -88,12 +89,22 @@ class EngineKeeper:
         self.trouble = "the engine process ended; it is being restarted"
         while True:
             logger.warning("Engine ended unasked or could not start (%d in a row): %s.", failures, self.trouble)
-            await asyncio.sleep(restart_pause_s(failures))
             try:
+                await self._engine.stop()
+                await asyncio.sleep(restart_pause_s(failures))
                 self._engine = await self._start()
-            except (RipenError, OSError) as error:
-                self.trouble = str(error)
+            except Exception as error:  # whatever it is, the next try may work; a dead keeper would never try again
+                self.trouble = _reason(error)
+                self._up.set()  # those who wait hear of it now: nobody knows when a restart works
                 failures += 1
             else:
                 self.trouble = ""
                 return failures
+
+
+def _reason(error: Exception) -> str:
+    """Why a start failed, for clients; what is unexpected goes to the log."""
+    if isinstance(error, RipenError | OSError):
+        return str(error)
+    logger.error("The engine's restart failed unexpectedly.", exc_info=error)
+    return f"it cannot be restarted ({type(error).__name__})"

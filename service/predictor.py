@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from contract.artifact import Manifest
-from contract.errors import DeadlineExceeded, Draining, InvalidRequest, RipenError, Unavailable
+from contract.errors import DeadlineExceeded, Draining, ImageTooLarge, InvalidRequest, RipenError, Unavailable
 from contract.images import Pixels
 from contract.records import Prediction
 from contract.settings import Settings
 from service.engine_wire import EngineImage
+from service.loaded_version import LoadedVersion
 from service.metrics import Metrics
 from service.versions import Versions
 
@@ -69,7 +70,7 @@ class Predictor:
         with self._admitted(), self._versions.lease(request.model, request.version) as version:
             deadline = self._deadline(request)
             images = _engine_images(request.images, version.manifest, min(MAX_IMAGES, self._settings.queue_size))
-            outcomes = await version.infer(images, deadline)
+            outcomes = await self._infer(version, images, deadline)
             predictions = tuple(self._decide(outcome, version.manifest) for outcome in outcomes)
             return Answer(request.model, version.manifest.version, version.manifest.classes, predictions)
 
@@ -109,11 +110,28 @@ class Predictor:
             raise DeadlineExceeded("The request's time had run out before it came.")
         return asyncio.get_running_loop().time() + timeout_s
 
+    async def _infer(
+        self, version: LoadedVersion, images: Sequence[EngineImage], deadline: float
+    ) -> list[float | RipenError]:
+        """Per image its outcome; one above the limit gets its error here and never waits in the queue."""
+        most = self._settings.max_image_bytes
+        refusals = [_refusal(image, most) for image in images]
+        good = [image for image, refusal in zip(images, refusals, strict=True) if refusal is None]
+        outcomes = iter(await version.infer(good, deadline))
+        return [refusal or next(outcomes) for refusal in refusals]
+
     def _decide(self, outcome: float | RipenError, manifest: Manifest) -> Prediction | RipenError:
         if isinstance(outcome, RipenError):
             return outcome
         self._metrics.observe_score(manifest.model, manifest.version, outcome)
         return Prediction(manifest.classes[outcome >= manifest.threshold], outcome, manifest.threshold)
+
+
+def _refusal(image: EngineImage, most_bytes: int) -> ImageTooLarge | None:
+    """Why the image goes no further: as `contract.images` says it, which would find out only in the engine."""
+    if not image.encoded or len(image.data) <= most_bytes:
+        return None
+    return ImageTooLarge(f"The image has {len(image.data)} bytes; at most {most_bytes} are accepted.")
 
 
 def _engine_images(images: Sequence[bytes] | Pixels, manifest: Manifest, most: int) -> list[EngineImage]:

@@ -1,9 +1,10 @@
 """What to do next so that the declared version serves. LINE B step 5: the pure brain of `versions.py`.
 
-Availability first: the old version serves until the new one is available, the previous one is loaded last.
+Availability first: the old version serves until the new one is available, the previous one is loaded last and
+answers where the live one cannot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from contract.records import VersionState
@@ -11,10 +12,14 @@ from contract.records import VersionState
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is declared: the live version, and the one to keep warm for a rollback."""
+    """What is declared: the live version, and the one before it.
+
+    The previous one answers where the live one cannot; `keep_previous` keeps it warm beside it, for a rollback.
+    """
 
     live: int | None
     previous: int | None = None
+    keep_previous: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,16 +69,35 @@ def next_actions(wanted: Wanted, present: Sequence[Present], serving: int | None
     """
     states = {each.number: each.state for each in present}
     actions: list[Action] = []
-    if serving != wanted.live and (wanted.live is None or states.get(wanted.live) is VersionState.AVAILABLE):
-        serving = wanted.live
+    best = _best(wanted, states, serving)
+    if serving != best:
+        serving = best
         actions.append(Activate(serving))
-    keep = {wanted.live, wanted.previous, serving}
+    spare = wanted.previous if wanted.keep_previous or serving is None else None
+    keep = {wanted.live, spare, serving}
     running = (VersionState.START, VersionState.LOADING, VersionState.AVAILABLE)
     actions += [Unload(number) for number, state in states.items() if state in running and number not in keep]
-    wish = wanted.previous if serving == wanted.live else wanted.live
+    wish = wanted.live
+    if serving == wanted.live or (serving is None and _has_failed(wanted.live, present, now)):
+        wish = spare
     if wish is not None and _may_load(wish, present, now):
         actions.append(Load(wish))
     return actions
+
+
+def _best(wanted: Wanted, states: Mapping[int, VersionState], serving: int | None) -> int | None:
+    """The version that should answer now."""
+    if wanted.live is None or states.get(wanted.live) is VersionState.AVAILABLE:
+        return wanted.live
+    if serving is None and wanted.previous is not None and states.get(wanted.previous) is VersionState.AVAILABLE:
+        return wanted.previous
+    return serving
+
+
+def _has_failed(number: int | None, present: Sequence[Present], now: float) -> bool:
+    """Whether the version is down and may not be loaded now."""
+    ended = any(each.number == number and each.state is VersionState.END for each in present)
+    return number is not None and ended and not _may_load(number, present, now)
 
 
 def _may_load(number: int, present: Sequence[Present], now: float) -> bool:

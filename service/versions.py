@@ -87,8 +87,9 @@ class _Model:
     @property
     def is_waiting(self) -> bool:
         """Whether it answers nothing yet although a version is declared that may still load."""
-        live = self.wanted.live
-        return live is not None and self.serving is None and not self.tracked[live].failed_for_good
+        declared = {self.wanted.live, self.wanted.previous} - {None}
+        may_load = any(not each.failed_for_good for number, each in self.tracked.items() if number in declared)
+        return self.serving is None and may_load
 
 
 class Versions:
@@ -172,14 +173,18 @@ class Versions:
     def _declare(self, model: _Model, aspiration: Aspiration | None, *, retry: bool) -> None:
         before = {model.wanted.live, model.wanted.previous}
         live = aspiration.live if aspiration else None
-        previous = aspiration.previous if aspiration and self._settings.keep_previous else None
+        previous = aspiration.previous if aspiration else None
         for record in (live, previous):
             if record is None:
                 continue
             tracked = model.tracked.setdefault(record.number, _Tracked(record))
             if tracked.state is VersionState.END and (retry or record.number not in before):
                 tracked.record, tracked.retry_at = record, 0.0
-        model.wanted = Wanted(live.number if live else None, previous.number if previous else None)
+        model.wanted = Wanted(
+            live.number if live else None,
+            previous.number if previous else None,
+            keep_previous=self._settings.keep_previous > 0,
+        )
 
     def _step(self, name: str, model: _Model) -> None:
         """Do what the policy says now. Called after everything that may change its answer."""
@@ -198,7 +203,8 @@ class Versions:
             case Load(number):
                 self._load(name, model.tracked[number])
             case Unload(number):
-                self._unload(name, model.tracked[number], drain_s=self._settings.drain_timeout_s)
+                longest_s = max(self._settings.drain_timeout_s, self._settings.request_timeout_s)
+                self._unload(name, model.tracked[number], drain_s=longest_s)
 
     # Doing
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from contract.errors import RipenError
 from contract.ports import Database
@@ -30,10 +31,14 @@ class Watcher:
         self._lookers: list[threading.Event] = []  # who waits for the next look
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failing = False
+        self._was_ready = False
+        self._asker = ThreadPoolExecutor(1, "watcher")  # of its own: those who wait in `look_now` fill the shared one
         self.first_look = asyncio.Event()
 
     def missing(self) -> str | None:
-        """What the service still waits for before it is ready, in words; None where it is ready."""
+        """What the service still waits for before it is ready, in words; None where it is, or once was, ready."""
+        if self._was_ready:
+            return None
         if not self.first_look.is_set():
             return "The database has not been asked yet which versions should be live, or does not answer."
         return self._versions.missing()
@@ -55,28 +60,35 @@ class Watcher:
         self._poked.set()
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; only once."""
         self._loop = asyncio.get_running_loop()
-        while True:
-            poked = self._poked.is_set()
-            self._poked.clear()
-            lookers, self._lookers = self._lookers, []
-            await self._look(retry=poked)
-            for looker in lookers:
-                looker.set()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._interval_s):
-                    await self._poked.wait()
+        try:
+            while True:
+                await self._look_and_tell()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._interval_s):
+                        await self._poked.wait()
+        finally:
+            self._asker.shutdown(wait=False)
+
+    async def _look_and_tell(self) -> None:
+        poked = self._poked.is_set()
+        self._poked.clear()
+        lookers, self._lookers = self._lookers, []
+        await self._look(retry=poked)
+        for looker in lookers:
+            looker.set()
 
     async def _look(self, *, retry: bool) -> None:
         try:
-            self._declared = await asyncio.to_thread(self._ask)
+            self._declared = await asyncio.get_running_loop().run_in_executor(self._asker, self._ask)
             self._failing = False
         except RipenError as error:
             if not self._failing:
                 logger.warning("Cannot ask which versions should be live, the last answer counts: %s", error)
             self._failing = True
         if self._declared is not None:  # also an old answer: it brings the retries of failed versions forward
+            self._was_ready = self.missing() is None  # what is declared from now on no longer holds it back
             await self._versions.apply(*self._declared, retry=retry)
             self.first_look.set()
 

@@ -1,13 +1,14 @@
 """The queue of one version, in front of an engine that waits when it is told to."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from serving_fakes import GatedEngine, queue_depth, settings
 
 from contract.errors import DeadlineExceeded, EngineUnavailable, InvalidImage, Overloaded
 from contract.records import Failure
+from service import batcher as batcher_module
 from service.batcher import Batcher
 from service.engine_wire import BatchResult, EngineImage
 from service.metrics import Metrics
@@ -79,6 +80,64 @@ def test_a_full_queue_refuses_at_once() -> None:
         assert len(await first + await waiting) == 4
 
     run(story, queue_size=4)
+
+
+def test_a_batch_takes_no_more_bytes_than_are_packed_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher_module, "BATCH_BYTES", 50)
+
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        assert await batcher.submit(images(30, 30, 30, 60, 1), soon()) == [0.3, 0.3, 0.3, 0.6, 0.01]
+        assert [[len(data) for data in batch] for batch in engine.batches] == [[30, 30], [30, 60], [1]]
+
+    run(story)
+
+
+def test_a_queue_full_of_bytes_refuses_at_once_and_has_room_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher_module, "WAITING_BYTES", 2000)
+
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        first = await busy(engine, batcher)
+        waiting = asyncio.create_task(batcher.submit(images(1000, 500), soon()))
+        given_up = asyncio.create_task(batcher.submit(images(400), soon()))
+        await queue_depth(metrics, 3)
+        with pytest.raises(Overloaded, match="1900 bytes are waiting and 101 bytes more came; at most 2000 bytes"):
+            await batcher.submit(images(101), soon())
+        given_up.cancel()
+        await queue_depth(metrics, 2)
+        later = asyncio.create_task(batcher.submit(images(500), soon()))
+        await queue_depth(metrics, 3)
+        engine.gate.set()
+        assert [len(await each) for each in (first, waiting, later)] == [1, 2, 1]
+        assert await batcher.submit(images(2000), soon()) == [20.0]
+
+    run(story, max_request_bytes=1024)
+
+
+def test_an_unexpected_error_costs_its_batch_and_not_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        engine.error = ZeroDivisionError("a defect")
+        with pytest.raises(EngineUnavailable, match="log says why"):
+            await batcher.submit(images(1), soon(5))
+        assert await batcher.submit(images(2), soon(5)) == [0.02]
+
+    run(story)
+    assert "ZeroDivisionError: a defect" in caplog.text
+
+
+def test_a_result_of_the_wrong_length_costs_its_batch_and_not_the_worker() -> None:
+    class Short(GatedEngine):
+        async def infer(self, images: Sequence[EngineImage]) -> BatchResult:
+            result = await super().infer(images)
+            return BatchResult(1, result.outcomes[:1])
+
+    async def tell() -> None:
+        batcher = Batcher(Short(), settings(), metrics=Metrics(), model="default", version=1)
+        with pytest.raises(EngineUnavailable):
+            await batcher.submit(images(1, 2), soon(5))
+        assert await batcher.submit(images(3), soon(5)) == [0.03]
+        await batcher.stop()
+
+    asyncio.run(tell())
 
 
 def test_an_expired_request_never_reaches_the_engine() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from contract.errors import (
 )
 from service.engine import Engine
 from service.engine_keeper import EngineKeeper, restart_pause_s
-from service.engine_wire import EngineImage, LoadOrder, error_of
+from service.engine_wire import BatchResult, EngineImage, LoadOrder, encode_frame, error_of
 
 
 def order(folder: Path, **changes: object) -> LoadOrder:
@@ -117,6 +118,25 @@ def test_a_killed_engine_fails_what_is_in_flight_and_is_restarted(tmp_path: Path
         await keeper.stop()
         assert not alive(first)
         assert not alive(keeper.pid)
+
+    asyncio.run(tell())
+
+
+def test_an_engine_whose_answer_cannot_be_understood_counts_as_ended() -> None:
+    async def tell() -> None:
+        ours, theirs = socket.socketpair()
+        process = await asyncio.create_subprocess_exec("sleep", "60")
+        engine = Engine(process, *await asyncio.open_unix_connection(sock=ours))
+        engine._receiver = asyncio.create_task(engine._receive())
+        in_flight = asyncio.create_task(engine.infer([EngineImage(b"x", encoded=True)]))
+        await asyncio.sleep(0)
+        with theirs:
+            theirs.sendall(b"".join(encode_frame(BatchResult(7))))  # an answer to a question that nobody asked
+            async with asyncio.timeout(10):
+                await engine.ended.wait()
+                with pytest.raises(EngineUnavailable, match="ended before it answered"):
+                    await in_flight
+                await engine.stop()
 
     asyncio.run(tell())
 

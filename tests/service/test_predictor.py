@@ -11,7 +11,8 @@ import pytest
 import tiny_version
 from serving_fakes import FolderStorage, aspiration, queue_depth, settings, until
 
-from contract.errors import DeadlineExceeded, Draining, InvalidImage, InvalidRequest, Overloaded
+from contract.errors import DeadlineExceeded, Draining, ImageTooLarge, InvalidImage, InvalidRequest, Overloaded
+from contract.images import ImageLimits, decode
 from contract.records import Prediction
 from service.metrics import Metrics
 from service.predictor import Predictor, PredictRequest
@@ -20,12 +21,12 @@ from service.versions import Versions
 PICTURE = tiny_version.picture(1)
 
 
-def run(folder: Path, story: Callable[[Predictor, Versions, Metrics], Awaitable[None]]) -> None:
+def run(folder: Path, story: Callable[[Predictor, Versions, Metrics], Awaitable[None]], **changes: object) -> None:
     storage = FolderStorage(folder)
     tiny_version.make(storage.folder("default", 1), bias=0.25)
 
     async def tell() -> None:
-        metrics, chosen = Metrics(), settings(engine_threads=1, max_batch_size=4, queue_size=8)
+        metrics, chosen = Metrics(), settings(engine_threads=1, max_batch_size=4, queue_size=8, **changes)
         versions = Versions(storage, metrics, chosen)
         await versions.apply(["default"], [aspiration(tiny_version.record(storage.folder("default", 1)))])
         await versions.settled()
@@ -72,6 +73,27 @@ def test_predictions_and_requests_that_cannot_be_used(tmp_path: Path) -> None:
                 await predictor.predict(PredictRequest("default", images))
 
     run(tmp_path, story)
+
+
+def test_an_image_above_the_limit_is_refused_alone_and_never_queued(tmp_path: Path) -> None:
+    large = PICTURE + b"\0" * 2000
+
+    async def story(predictor: Predictor, versions: Versions, metrics: Metrics) -> None:
+        answer = await predictor.predict(PredictRequest("default", [large, PICTURE, large]))
+        first, good, third = answer.predictions
+        with pytest.raises(ImageTooLarge) as limit:
+            decode(large, ImageLimits(max_bytes=2000))
+        for refused in (first, third):
+            assert isinstance(refused, ImageTooLarge)
+            assert str(refused) == str(limit.value)
+        assert isinstance(good, Prediction)
+        await predictor.predict(PredictRequest("default", [large]))
+        assert "ripen_batch_size_sum 1.0" in metrics.expose().decode()
+        by_pixels = await predictor.predict(PredictRequest("default", tiny_version.pixels([1])))
+        assert by_pixels.predictions == (good,)
+
+    assert len(PICTURE) <= 2000
+    run(tmp_path, story, max_image_bytes=2000)
 
 
 def test_a_slow_engine_costs_deadlines_and_refusals_but_no_later_answer(tmp_path: Path) -> None:

@@ -77,6 +77,31 @@ def test_a_failed_version_loads_again_when_its_time_has_come(retry_at: float | N
     assert next_actions(Wanted(1), [Present(1, END, retry_at)], None, NOW) == actions
 
 
+@pytest.mark.parametrize("keep_previous", [True, False])
+@pytest.mark.parametrize("retry_at", [None, NOW + 1])
+def test_the_previous_version_answers_where_the_live_one_cannot(retry_at: float | None, keep_previous: bool) -> None:
+    wanted, failed = Wanted(2, 1, keep_previous), Present(2, END, retry_at)
+    assert next_actions(wanted, [failed, Present(1, END)], None, NOW) == [Load(1)]
+    assert next_actions(wanted, [failed, Present(1, LOADING)], None, NOW) == []
+    assert next_actions(wanted, [failed, Present(1, AVAILABLE)], None, NOW) == [Activate(1)]
+    assert next_actions(wanted, [failed, Present(1, AVAILABLE)], 1, NOW) == []
+    assert next_actions(wanted, [failed, Present(1, END, None)], None, NOW) == []
+
+
+@pytest.mark.parametrize("keep_previous", [True, False])
+def test_a_live_version_that_is_tried_again_takes_over_from_the_previous_one(keep_previous: bool) -> None:
+    wanted = Wanted(2, 1, keep_previous)
+    assert next_actions(wanted, [Present(2, END, NOW), Present(1, LOADING)], None, NOW) == [Load(2)]
+    assert next_actions(wanted, [Present(2, LOADING), Present(1, AVAILABLE)], None, NOW) == [Activate(1)]
+    assert next_actions(wanted, [Present(2, END, NOW), Present(1, AVAILABLE)], 1, NOW) == [Load(2)]
+    swap = next_actions(wanted, [Present(2, AVAILABLE), Present(1, AVAILABLE)], 1, NOW)
+    assert swap == ([Activate(2)] if keep_previous else [Activate(2), Unload(1)])
+
+
+def test_a_previous_version_that_is_not_kept_is_not_loaded_beside_the_live_one() -> None:
+    assert next_actions(Wanted(2, 1, keep_previous=False), [Present(2, AVAILABLE)], 2, NOW) == []
+
+
 def test_nothing_declared_takes_everything_down() -> None:
     assert choose(Wanted(None), {1: AVAILABLE, 2: LOADING}, serving=1) == [Activate(None), Unload(1), Unload(2)]
 

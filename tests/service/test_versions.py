@@ -193,6 +193,49 @@ def test_a_corrupt_version_is_reported_and_the_old_one_keeps_serving(tmp_path: P
     run(tmp_path, story)
 
 
+@pytest.mark.parametrize("keep_previous", [0, 1])
+def test_after_a_restart_the_previous_version_answers_for_a_corrupt_one(tmp_path: Path, keep_previous: int) -> None:
+    async def story(stage: Stage) -> None:
+        one, two = stage.publish(1), stage.publish(2)
+        curves = stage.storage.folder("default", 2) / "curves.png"
+        curves.write_bytes(b"not in the manifest")
+        await stage.declare(two, one)
+        await until(lambda: stage.states()[2] is VersionState.END)
+        assert stage.versions.missing() is not None  # version 1 is on its way
+        await stage.versions.settled()
+        assert stage.versions.live("default") == 1
+        assert stage.versions.missing() is None
+        stage.check(await stage.ask(3), 3)
+        bad = stage.versions.status("default")[0]
+        assert (bad.number, bad.state, bad.error_code) == (2, VersionState.END, "DATA_LOSS")
+        curves.unlink()
+        await stage.declare(two, one, retry=True)
+        await stage.versions.settled()
+        assert stage.versions.live("default") == 2
+        assert stage.states()[1] is (VersionState.AVAILABLE if keep_previous else VersionState.END)
+
+    run(tmp_path, story, keep_previous=keep_previous)
+
+
+def test_a_version_is_not_stopped_before_its_requests_have_had_their_time(tmp_path: Path) -> None:
+    async def story(stage: Stage) -> None:
+        one, two = stage.publish(1), stage.publish(2)
+        await stage.declare(one)
+        await stage.versions.settled()
+        pid = stage.engine(1)
+        os.kill(pid, signal.SIGSTOP)
+        in_flight = asyncio.create_task(stage.ask(3))
+        await stage.declare(two)
+        await until(lambda: stage.versions.live("default") == 2)
+        await asyncio.wait([in_flight], timeout=0.2)  # a drain of 0 s would end it at once
+        os.kill(pid, signal.SIGCONT)
+        answer = await in_flight
+        assert answer.version == 1
+        stage.check(answer, 3)
+
+    run(tmp_path, story, keep_previous=0, drain_timeout_s=0)
+
+
 def test_a_missing_folder_is_tried_again_later(tmp_path: Path) -> None:
     async def story(stage: Stage) -> None:
         one = stage.publish(1)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from serving_fakes import AspiringDatabase, settings, until
@@ -15,12 +16,13 @@ class Told:
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[str], list[object], bool]] = []
+        self.waiting: str | None = None
 
     async def apply(self, models: list[str], aspirations: list[object], *, retry: bool = False) -> None:
         self.calls.append((models, aspirations, retry))
 
     def missing(self) -> str | None:
-        return None
+        return self.waiting
 
 
 def run(story: Callable[[Watcher, AspiringDatabase, Told], Awaitable[None]], *, interval_s: float = 60) -> None:
@@ -53,6 +55,31 @@ def test_a_look_asked_from_another_thread_comes_at_once() -> None:
         assert told.calls[1] == (["default"], [], True)
 
     run(story)
+
+
+def test_a_look_is_not_held_up_by_those_who_wait_for_it() -> None:
+    async def story(watcher: Watcher, database: AspiringDatabase, told: Told) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        await watcher.first_look.wait()
+        await asyncio.to_thread(watcher.look_now)  # has the only thread while it waits
+        assert len(told.calls) == 2
+
+    run(story)
+
+
+def test_a_service_that_was_ready_stays_ready_while_another_model_loads() -> None:
+    async def story(watcher: Watcher, database: AspiringDatabase, told: Told) -> None:
+        told.waiting = "The live version is being loaded: default."
+        await watcher.first_look.wait()
+        await until(lambda: len(told.calls) >= 3)
+        assert watcher.missing() == told.waiting
+        told.waiting = None
+        looks = len(told.calls)
+        await until(lambda: len(told.calls) > looks + 1)
+        told.waiting = "The live version is being loaded: second."
+        assert watcher.missing() is None
+
+    run(story, interval_s=0.01)
 
 
 def test_it_looks_again_and_again() -> None:
