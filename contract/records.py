@@ -13,7 +13,7 @@ from contract.recipe import Recipe, check
 
 DEFAULT_MODEL = "default"
 NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,62}"
-LABEL_PATTERN = r"[^\x00-\x1f/\\]{1,64}"
+LABEL_PATTERN = r"[^\x00-\x1f/\\\ud800-\udfff]{1,64}"  # JSON allows lone surrogates, UTF-8 does not
 
 
 class Bucket(StrEnum):

@@ -10,6 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -24,8 +25,19 @@ from service.protocols.rest_errors import CLIENT_GONE, error_response, is_tf_ser
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SPARE_REQUESTS = 256  # beyond the queue: health, metrics, learning
+MAX_STREAMS = 64  # job events: open for minutes, so they have places of their own
+STREAM = re.compile(r"/api/v1/jobs/[^/]+/events")
 OPERATIONS = ("/healthz", "/readyz", "/metrics", "/monitoring/prometheus/metrics")
+PIECE_S = 10.0  # the longest pause within a body; without it, silent clients would keep their places for ever
 DISCARD_S = 1.0  # a client that still sends reads the 413 only if somebody takes what it sends
+
+
+@dataclass(eq=False)
+class _Places:
+    """How many requests of one kind may be under way, and how many are."""
+
+    most: int
+    taken: int = 0
 
 
 class Access:
@@ -43,17 +55,19 @@ class Access:
         self._metrics = metrics
         self._known_models = known_models
         self.max_bytes = settings.max_request_bytes
-        self._max_requests = settings.queue_size + SPARE_REQUESTS
-        self._in_flight = 0
+        self.body_timeout_s = settings.request_timeout_s
+        self._requests = _Places(settings.queue_size + SPARE_REQUESTS)
+        self._streams = _Places(MAX_STREAMS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
         exchange = _Exchange(scope, receive, send, self)
-        self._in_flight += 1
+        places = self._streams if STREAM.fullmatch(scope["path"]) else self._requests
+        places.taken += 1
         try:
-            refusal = self._refusal(scope, exchange.headers)
+            refusal = self._refusal(scope, exchange.headers, places)
             if refusal is not None:
                 await exchange.refuse(refusal)
             else:
@@ -61,20 +75,20 @@ class Access:
         except Exception:  # noqa: S110  # answered with 500 and logged by rest_errors; uvicorn would log it again
             pass
         finally:
-            self._in_flight -= 1
+            places.taken -= 1
             exchange.finish()
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
+    def _refusal(self, scope: Scope, headers: Headers, places: _Places) -> Response | None:
         """Why this request is not even read, or None."""
         host, origin = headers.get("host", ""), headers.get("origin")
         if _host_name(f"//{host}") not in LOOPBACK:
             return ripen_error_response(scope, InvalidRequest("The Host header names another machine than this one."))
         if origin is not None and _host_name(origin) not in LOOPBACK:
             return ripen_error_response(scope, InvalidRequest("Pages of other origins may not use this service."))
-        if self._in_flight > self._max_requests and scope["path"] not in OPERATIONS:
-            return ripen_error_response(
-                scope, Overloaded(f"{self._max_requests} requests are being answered already; come back in a second.")
-            )
+        if places.taken > places.most and scope["path"] not in OPERATIONS:
+            full = Overloaded(f"{places.most} such requests are being answered already; come back in a second.")
+            self._metrics.count_rejection(full.code)
+            return ripen_error_response(scope, full)
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self.max_bytes:
             return error_response(scope, 413, "request_too_large", _too_large(self.max_bytes))
@@ -111,14 +125,28 @@ class _Exchange:
         self._send = send
         self._access = access
         self._received = 0
+        self._complete = False
 
     async def receive(self) -> Message:
-        """The next piece of the body; raises 413 where it grows beyond the limit."""
-        message = await self._receive()
+        """The next piece of the body, then the client's leaving, whenever that is.
+
+        Raises:
+            HTTPException: 408 where the body stops coming, 413 where it grows beyond the limit.
+        """
+        message = await (self._receive() if self._complete else self._receive_in_time())
+        self._complete = not message.get("more_body", False)
         self._received += len(message.get("body", b""))
         if self._received > self._access.max_bytes:
             raise HTTPException(413, _too_large(self._access.max_bytes))
         return message
+
+    async def _receive_in_time(self) -> Message:
+        left_s = self._began + self._access.body_timeout_s - time.perf_counter()
+        try:
+            async with asyncio.timeout(min(PIECE_S, left_s)):
+                return await self._receive()
+        except TimeoutError as error:
+            raise HTTPException(408, _too_slow(self._access.body_timeout_s), {"Connection": "close"}) from error
 
     async def send(self, message: Message) -> None:
         """Pass the answer on; it is counted before its last piece, so that whoever has it finds it counted."""
@@ -150,6 +178,10 @@ def _host_name(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def _too_slow(timeout_s: float) -> str:
+    return f"The body did not come in time; send all of it within {timeout_s:g} s, without a pause of {PIECE_S:g} s."
 
 
 def _too_large(max_bytes: int) -> str:

@@ -16,6 +16,7 @@ from service.database_metrics import DatabaseMetrics
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LOAD_SECONDS = (0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+COUNTED_VERSIONS = 20  # unloaded versions whose requests are still counted
 SCORES = tuple(step / 20 for step in range(1, 21))
 
 
@@ -28,6 +29,7 @@ class Metrics:
 
     def __init__(self, database: Database | None = None) -> None:
         self._registry = registry = CollectorRegistry()
+        self._unloaded: dict[tuple[str, str], None] = {}  # model and version, the one unloaded last at the end
         self._define_requests(registry)
         self._define_versions(registry)
         build = Gauge("ripen_build_info", "Constant 1.", ["version", "python"], registry=registry)
@@ -58,7 +60,7 @@ class Metrics:
         )
         self._batch_size = Histogram("ripen_batch_size", "Images per batch.", buckets=BATCH_SIZES, registry=registry)
         self._rejected = Counter(
-            "ripen_rejected_total", "Prediction requests given up, by error code.", ["reason"], registry=registry
+            "ripen_rejected_total", "Requests given up, by error code.", ["reason"], registry=registry
         )
 
     def _define_versions(self, registry: CollectorRegistry) -> None:
@@ -140,6 +142,17 @@ class Metrics:
         """Drop the series of a version that is no longer loaded; `keep_state` keeps why it is not."""
         self._queue_depth.remove(model, str(version))
         self._score.remove(model, str(version))
+        self._forget_oldest_counts((model, str(version)))
         if not keep_state:
             for state in VersionState:
                 self._version_state.remove(model, str(version), state.value)
+
+    def _forget_oldest_counts(self, unloaded: tuple[str, str]) -> None:
+        """Keep the counts of the versions unloaded last: they are the story; of all versions ever, they are a leak."""
+        self._unloaded.pop(unloaded, None)
+        self._unloaded[unloaded] = None
+        if len(self._unloaded) > COUNTED_VERSIONS:
+            model, version = next(iter(self._unloaded))
+            del self._unloaded[model, version]
+            self._engine_restarts.remove(model, version)
+            self._requests.remove_by_labels({"model": model, "version": version})

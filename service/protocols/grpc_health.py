@@ -15,6 +15,7 @@ from service.readiness import Readiness
 
 SERVICES = ("", CLASSIFIER, PREDICTION_SERVICE, MODEL_SERVICE, "PredictionService", "ModelService")
 LOOK_EVERY_S = 0.25
+MAX_WATCHES = 64  # each keeps one of the server's places for as long as it likes
 Status = health_pb2.HealthCheckResponse
 
 
@@ -23,6 +24,7 @@ class HealthGrpc(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # gener
 
     def __init__(self, readiness: Readiness) -> None:
         self._readiness = readiness
+        self._watches = 0
 
     async def Check(self, request: Message, context: grpc.aio.ServicerContext) -> Message:  # noqa: N802  # grpc's name
         """The status now; NOT_FOUND for a service that does not exist."""
@@ -31,16 +33,26 @@ class HealthGrpc(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # gener
         return Status(status=self._status())
 
     async def Watch(  # noqa: N802  # grpc's name
-        self, request: Message, _: grpc.aio.ServicerContext
+        self, request: Message, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[Message]:
-        """The status at once and whenever it changes, until the service stops."""
+        """The status at once and whenever it changes, until the service stops; RESOURCE_EXHAUSTED for one too many."""
+        if self._watches >= MAX_WATCHES:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHES} calls watch already; use Check.")
+        self._watches += 1
+        try:
+            async for status in self._statuses(request.service in SERVICES):
+                yield Status(status=status)
+        finally:
+            self._watches -= 1
+
+    async def _statuses(self, known: bool) -> AsyncIterator[int]:
         last: int | None = None
         stopping = False
         while not stopping:
             stopping = self._readiness.stopping
-            status = self._status() if request.service in SERVICES else Status.SERVICE_UNKNOWN
+            status = self._status() if known else int(Status.SERVICE_UNKNOWN)
             if status != last:
-                yield Status(status=status)
+                yield status
             last = status
             if not stopping:
                 await self._readiness.stopped_within(LOOK_EVERY_S)

@@ -4,12 +4,13 @@ import uuid
 
 import grpc
 
-from contract.errors import RipenError
+from contract.errors import InvalidRequest, RipenError
 from contract.records import DEFAULT_MODEL
 from protos import ripen_v1_pb2
 from service.grpc_access import Call, GrpcAccess
 from service.predictor import PredictRequest
 from service.protocols.core import Core
+from service.protocols.signatures import MAX_IMAGES
 from service.protocols.tensors import Message
 from service.status_map import client_message
 
@@ -30,6 +31,8 @@ class RipenGrpc:
     async def classify(self, request: Message, call: Call) -> Message:
         """Classify each image on its own; raises only if every image is bad, or for reasons that are not an image's."""
         call.model = request.model or DEFAULT_MODEL
+        if len(request.images) > MAX_IMAGES:  # said before millions of messages are made into objects
+            raise InvalidRequest(f"The request has {len(request.images)} images; expected 1 to {MAX_IMAGES}.")
         images = [image.data for image in request.images]
         asked = PredictRequest(call.model, images, request.version or None, call.timeout_s)
         answer = await self._core.predictor.predict(asked)

@@ -4,6 +4,7 @@ One handler takes apart every path below /v1, because TensorFlow Serving matches
 anything else with 400. Source: tensorflow_serving/model_servers/http_rest_api_handler.cc.
 """
 
+import asyncio
 import re
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -83,7 +84,10 @@ def _target(request: Request) -> Target:
 
 async def _predict(request: Request, core: Core, target: Target) -> Response:
     core.versions.manifest(target.model, target.version)  # an unknown model is said before anything of the body
-    body = read_predict(await request.body())
+    raw = await request.body()
+    gzipped = request.headers.get("content-encoding", "").lower() == "gzip"
+    async with core.json_readers:
+        body = await asyncio.to_thread(read_predict, raw, gzipped=gzipped)
     asked = PredictRequest(target.model, body.images, target.version)
     answer = await while_connected(request, core.predictor.predict(asked))
     if answer is None:

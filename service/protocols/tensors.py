@@ -27,8 +27,8 @@ def read_strings(name: str, tensor: Message, *, most: int) -> list[bytes]:
     shape = _shape(name, tensor, dtype=types_pb2.DT_STRING, wanted="DT_STRING with shape [N]", rank=1)
     if shape[0] > most:
         raise InvalidRequest(f'Input "{name}" has {shape[0]} elements; at most {most} are accepted per request.')
+    _check_count(name, len(tensor.string_val), shape)
     values = list(tensor.string_val)
-    _check_count(name, len(values), shape)
     return values + values[-1:] * (shape[0] - len(values))
 
 
@@ -47,8 +47,8 @@ def read_pixels(name: str, tensor: Message, *, most: int) -> Pixels:
         if content.size != math.prod(shape):
             raise InvalidRequest(f'Input "{name}" has {content.size} bytes of content for the shape {list(shape)}.')
         return content.reshape(shape)  # (N, H, W, 3) uint8
+    _check_count(name, len(tensor.int_val), shape)
     values = np.fromiter(tensor.int_val, dtype=np.int64)
-    _check_count(name, values.size, shape)
     if values.size and not 0 <= values.min() <= values.max() <= 255:
         raise InvalidRequest(f'Input "{name}" holds values outside 0-255; expected uint8.')
     pixels = np.full(math.prod(shape), values[-1] if values.size else 0, dtype=np.uint8)

@@ -59,7 +59,10 @@ def test_good_names() -> None:
     assert check_classes(("not ok", "ok")) == ("not ok", "ok")
 
 
-@pytest.mark.parametrize("classes", [(), ("a",), ("a", "a"), ("a", "b", "c"), ("a", ""), ("a", "b/c"), ("a", "b\n")])
+@pytest.mark.parametrize(
+    "classes",
+    [(), ("a",), ("a", "a"), ("a", "b", "c"), ("a", ""), ("a", "b/c"), ("a", "b\n"), ("a", "\ud800")],
+)
 def test_bad_classes(classes: tuple[str, ...]) -> None:
     with pytest.raises(InvalidRequest):
         check_classes(classes)

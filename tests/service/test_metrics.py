@@ -93,6 +93,21 @@ def test_a_version_is_in_one_state_and_leaves_nothing_behind() -> None:
     assert not [line for line in lines(metrics) if 'version="1"' in line]
 
 
+def test_requests_are_counted_for_the_versions_unloaded_last() -> None:
+    metrics = Metrics()
+    for version in range(1, 22):
+        metrics.count_engine_restart("default", version)
+        for code in ("200", "429"):
+            metrics.observe_request(
+                protocol="rest", method="predict", model="default", version=version, code=code, seconds=0.02
+            )
+    for version in range(1, 22):
+        metrics.forget_version("default", version, keep_state=False)
+    assert not [line for line in lines(metrics) if 'version="1"' in line]
+    assert len([line for line in lines(metrics) if line.startswith("ripen_requests_total{")]) == 2 * 20
+    assert len([line for line in lines(metrics) if line.startswith("ripen_engine_restarts_total{")]) == 20
+
+
 def test_swaps_and_the_live_version_are_shown() -> None:
     metrics = Metrics()
     metrics.set_live_version("default", 1, swapped=False)

@@ -1,6 +1,7 @@
 """TensorFlow Serving's gRPC, our own, and the health service over a real socket."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import grpc
@@ -11,6 +12,7 @@ from running_service import SIDE, RunningService, picture, running
 
 from contract.errors import EngineUnavailable, Overloaded
 from protos import ripen_v1_pb2, ripen_v1_pb2_grpc
+from service.protocols.grpc_health import MAX_WATCHES
 from service.protocols.tensors import Message
 from service.tf_serving_stubs import get_model_metadata_pb2, get_model_status_pb2, predict_pb2, types_pb2
 
@@ -208,6 +210,34 @@ def test_our_own_classifies_each_image_alone(service: RunningService, channel: g
     assert (
         service.metric('ripen_requests_total{code="NOT_FOUND",method="Classify",model="unknown",protocol="grpc"') >= 1
     )
+
+
+def test_too_many_images_are_counted_before_they_are_looked_at(service: RunningService, channel: grpc.Channel) -> None:
+    stub = ripen_v1_pb2_grpc.ClassifierStub(channel)
+    asked = len(service.predictor.asked)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Classify(ripen_v1_pb2.ClassifyRequest(images=[ripen_v1_pb2.Image()] * 257), timeout=10)
+    assert caught.value.details() == "The request has 257 images; expected 1 to 256."
+    assert len(service.predictor.asked) == asked
+
+
+def test_only_so_many_watch(service: RunningService, channel: grpc.Channel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    watches = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=30) for _ in range(MAX_WATCHES)]
+    for watch in watches:
+        next(watch)
+    with pytest.raises(grpc.RpcError) as caught:
+        next(stub.Watch(health_pb2.HealthCheckRequest(), timeout=30))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for watch in watches:
+        watch.cancel()
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            next(stub.Watch(health_pb2.HealthCheckRequest(), timeout=30))
+            break
+        except grpc.RpcError:
+            assert time.monotonic() < deadline, "their places were never free again"
 
 
 def test_health_follows_readiness(service: RunningService, channel: grpc.Channel) -> None:

@@ -1,6 +1,7 @@
 """POST /api/v1/predict over a real socket."""
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,6 +144,20 @@ def test_a_client_that_leaves_cancels_its_prediction(service: Service) -> None:
     assert running_service.predictor.cancelled.wait(10)
     running_service.release()
     assert client.post("/api/v1/predict", content=body).status_code == 200
+
+
+def test_a_client_that_leaves_during_its_upload_is_no_failure(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    running_service = service[0]
+    gone = 'ripen_requests_total{code="499",method="predict"'
+    before = running_service.metric(gone)
+    with socket.create_connection(("127.0.0.1", running_service.ports.rest)) as connection:
+        connection.sendall(b"POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nabc")
+    deadline = time.monotonic() + 10
+    while running_service.metric(gone) == before:
+        assert time.monotonic() < deadline
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_paths_and_methods_that_do_not_exist(service: Service) -> None:

@@ -1,14 +1,20 @@
 """TensorFlow Serving's REST over a real socket."""
 
 import base64
+import gzip
+import json
+import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
 import pytest
 from running_service import SIDE, RunningService, picture, running
 
-from contract.errors import Overloaded
+from contract.errors import InvalidRequest, Overloaded
+from service.protocols.core import JSON_READERS
+from service.protocols.tf_serving_json import MAX_BODY_BYTES, read_predict
 
 Service = tuple[RunningService, httpx.Client]
 PREDICT = "/v1/models/default:predict"
@@ -92,7 +98,11 @@ def _json(value: dict[str, str]) -> bytes:
         (b'{"signature_name": "pixels", "inputs": [[1, 2], [3]]}', 400, "different lengths"),
         (b'{"signature_name": "pixels", "inputs": [[1, 2]]}', 400, "shape [1, 2]"),
         (b'{"signature_name": "pixels", "inputs": [[[[1, 2, 256]]]]}', 400, "0-255"),
-        (b'{"signature_name": "pixels", "inputs": [[[[1, 2, 0.5]]]]}', 400, "float64"),
+        (b'{"signature_name": "pixels", "inputs": [[[[1, 2, 0.5]]]]}', 400, "of shape [1, 1, 1, 3] holds other values"),
+        (b'{"signature_name": "pixels", "inputs": [[[[1, 2, true]]]]}', 400, "holds other values"),
+        (b'{"signature_name": "pixels", "inputs": [[[[1, 2, "3"]]]]}', 400, "holds other values"),
+        (b'{"signature_name": "pixels", "inputs": [[[[]]]]}', 400, "shape [1, 1, 1, 0]"),
+        (b'{"signature_name": "pixels", "inputs": 1}', 400, "shape []"),
         (b'{"signature_name": "pixels", "inputs": [[[["x", 2, 3]]]]}', 400, "expected a list of images"),
         (b'{"signature_name": "pixels", "inputs": [[[[' + b"9" * 40 + b"]]]]}", 400, "expected a list of images"),
     ],
@@ -102,6 +112,58 @@ def test_bad_bodies_are_refused_in_its_words(service: Service, body: bytes, stat
     assert answer.status_code == status, answer.text
     assert answer.json().keys() == {"error"}
     assert text in answer.json()["error"]
+
+
+def test_text_for_pixels_costs_no_more_than_itself() -> None:
+    body = json.dumps({"signature_name": "pixels", "instances": ["a" * 200_000, *["b"] * 500]}).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match="shape"):
+            read_predict(body)
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def test_gzip_is_unpacked(service: Service) -> None:
+    body = gzip.compress(json.dumps({"instances": [b64(0), b64(204)]}).encode())
+    answer = service[1].post(PREDICT, content=body, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()) == (200, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "text"),
+    [
+        (b" " * (MAX_BODY_BYTES + 1), "identity", "larger than"),
+        (gzip.compress(b" " * (MAX_BODY_BYTES + 1)), "gzip", "larger than"),
+        (gzip.compress(b'{"inputs": ["x"]}')[:-9], "gzip", "ends too early"),
+        (b'{"inputs": ["x"]}', "gzip", "not gzip"),
+    ],
+    ids=["large", "bomb", "cut", "plain"],
+)
+def test_bodies_that_are_not_even_read(service: Service, body: bytes, encoding: str, text: str) -> None:
+    answer = service[1].post(PREDICT, content=body, headers={"Content-Encoding": encoding})
+    assert answer.status_code == 400
+    assert text in answer.json()["error"]
+
+
+def test_few_bodies_are_read_at_once_and_never_on_the_event_loop(service: Service) -> None:
+    running_service, client = service
+    readers = running_service.core.json_readers
+
+    async def release() -> None:
+        readers.release()
+
+    for _ in range(JSON_READERS):
+        running_service.call(readers.acquire)
+    asked = len(running_service.predictor.asked)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.post, PREDICT, json={"inputs": [b64(0)]})
+        assert client.get("/healthz").status_code == 200
+        assert len(running_service.predictor.asked) == asked
+        for _ in range(JSON_READERS):
+            running_service.call(release)
+        assert waiting.result(20).status_code == 200
 
 
 @pytest.mark.parametrize(

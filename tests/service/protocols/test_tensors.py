@@ -1,5 +1,8 @@
 """TensorProto without TensorFlow: read every spelling of it, refuse what is not one."""
 
+import tracemalloc
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -50,6 +53,19 @@ def test_pixels() -> None:
     assert np.array_equal(read_pixels("x", content, most=MOST), pixels)
     assert np.array_equal(read_pixels("x", values, most=MOST), pixels)
     assert np.array_equal(read_pixels("x", repeated, most=MOST), np.full((1, 2, 2, 3), 7))
+
+
+@pytest.mark.parametrize("read", [read_strings, read_pixels])
+def test_too_many_values_are_counted_not_copied(read: Callable[..., object]) -> None:
+    strings = tensor(types_pb2.DT_STRING, 1, string_val=[b""] * 100_000)
+    numbers = tensor(types_pb2.DT_UINT8, 1, 1, 1, 3, int_val=[7] * 100_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match="100000 values"):
+            read("x", strings if read is read_strings else numbers, most=MOST)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
