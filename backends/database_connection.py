@@ -153,6 +153,7 @@ def _set_up(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     _switch_to_wal(cursor)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA cache_size = -256")  # KiB; each thread has a connection, and 2 MB each add up
     cursor.close()
 
 

@@ -20,6 +20,7 @@ from contract.errors import (
 from contract.records import DEFAULT_MODEL
 from contract.settings import Settings
 from service.learning import Learning
+from service.memory import return_freed_memory
 from service.metrics import Metrics
 from service.predictor import Predictor
 from service.protocols.core import Core
@@ -36,6 +37,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def main() -> int:
     """Serve until told to stop; the exit status says how it went."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return_freed_memory()
     try:
         settings = Settings.from_environment()
     except InvalidSetting as error:
