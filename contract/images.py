@@ -79,6 +79,13 @@ def decode_resized(data: bytes, height: int, width: int, limits: ImageLimits) ->
     return resize(decode(data, limits), height, width)
 
 
+def refuse_size(data: bytes, max_bytes: int) -> ImageTooLarge | None:
+    """The error for encoded bytes above the limit, or None: for whoever should not pass such an image on at all."""
+    if len(data) <= max_bytes:
+        return None
+    return ImageTooLarge(f"The image has {len(data)} bytes; at most {max_bytes} are accepted.")
+
+
 def resize(image: Pixels, height: int, width: int) -> Pixels:
     """Bilinear resize, half-pixel centres, no antialias: (H, W, 3) uint8 -> (height, width, 3) uint8."""
     import cv2  # noqa: PLC0415  # 25 MB that a process which only inspects images need not hold
@@ -91,8 +98,8 @@ def resize(image: Pixels, height: int, width: int) -> Pixels:
 def _decode(data: bytes, limits: ImageLimits) -> tuple[ImageHeader, Pixels]:
     if not data:
         raise InvalidImage("The image is empty (0 bytes); expected a JPEG, PNG or WebP file.")
-    if len(data) > limits.max_bytes:
-        raise ImageTooLarge(f"The image has {len(data)} bytes; at most {limits.max_bytes} are accepted.")
+    if refusal := refuse_size(data, limits.max_bytes):
+        raise refusal
     with _open(data) as image:
         header = ImageHeader(_format(image), image.width, image.height)
         _check_header(header, image, data, limits)

@@ -36,7 +36,7 @@ class Settings:
         poll_interval_s: how often the service looks which version should be live.
         max_image_bytes, max_image_pixels: limits per image, checked before decoding.
         max_request_bytes: limit per request body or message.
-        engine_threads, train_threads: CPU threads of an engine or a training; 0 leaves it to TensorFlow.
+        engine_threads, train_threads: CPU threads of an engine (0: one per core), of a training (0: all cores but one).
         lease_s: how long a claimed job stays claimed without a heartbeat.
         job_attempts: how often a job is claimed before it counts as failed.
         recipe: JSON object of recipe fields that differ from the guide's; the default of `retrain`.

@@ -9,7 +9,7 @@ import numpy as np
 
 from contract.artifact import Manifest
 from contract.errors import DeadlineExceeded, Draining, ImageTooLarge, InvalidRequest, RipenError, Unavailable
-from contract.images import Pixels
+from contract.images import Pixels, refuse_size
 from contract.records import Prediction
 from contract.settings import Settings
 from service.engine_wire import EngineImage
@@ -127,11 +127,9 @@ class Predictor:
         return Prediction(manifest.classes[outcome >= manifest.threshold], outcome, manifest.threshold)
 
 
-def _refusal(image: EngineImage, most_bytes: int) -> ImageTooLarge | None:
-    """Why the image goes no further: as `contract.images` says it, which would find out only in the engine."""
-    if not image.encoded or len(image.data) <= most_bytes:
-        return None
-    return ImageTooLarge(f"The image has {len(image.data)} bytes; at most {most_bytes} are accepted.")
+def _refusal(image: EngineImage, max_bytes: int) -> ImageTooLarge | None:
+    """Why the image goes no further; the engine would find out only after it was queued and sent."""
+    return refuse_size(image.data, max_bytes) if image.encoded else None
 
 
 def _engine_images(images: Sequence[bytes] | Pixels, manifest: Manifest, most: int) -> list[EngineImage]:
