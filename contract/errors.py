@@ -8,8 +8,11 @@ RipenError
 │   ├── InvalidDataset        a data set that no classifier can be trained on
 │   ├── UnknownLabel          a label that is not one of the model's two classes
 │   └── InvalidSetting        a setting that cannot be used
+├── AccessRefused
+│   ├── Unauthenticated       no key came, or one that is not known, revoked or expired
+│   └── PermissionDenied      the key's roles do not include this
 ├── NotFound
-│   ├── UnknownModel, UnknownVersion, UnknownJob, UnknownExample
+│   ├── UnknownModel, UnknownVersion, UnknownJob, UnknownExample, UnknownKey
 │   └── UnknownSignature
 ├── Conflict                  the request is fine, the state of things is not
 │   ├── NoLiveVersion         the model has no version to answer with yet
@@ -18,7 +21,12 @@ RipenError
 │   ├── LabelConflict         the same image is already stored under the other label
 │   ├── JobFinished           the job has ended and cannot be cancelled any more
 │   ├── IdempotencyConflict   the same Idempotency-Key came with another request
-│   └── NothingToRollBack     no earlier live version is known
+│   ├── NothingToRollBack     no earlier live version is known
+│   ├── TooManyKeys           the client has two live keys already
+│   ├── JobRunning            a job of the model has not ended yet
+│   ├── VersionPruned         the version's files were removed; only its record is left
+│   ├── VersionInUse          the version is live, is what a rollback would bring back, or is pinned
+│   └── NotEmpty              a restore needs a place without data
 ├── Unavailable               the same request may work later
 │   ├── Overloaded            the queue is full
 │   ├── EngineUnavailable     the version's engine process died or cannot be reached
@@ -81,6 +89,18 @@ class InvalidSetting(InvalidInput):
     """A setting that cannot be used; names the setting, its value and the wanted form."""
 
 
+class AccessRefused(RipenError):
+    """Who asks may not do this."""
+
+
+class Unauthenticated(AccessRefused):
+    """No key came, or one that is not known, revoked or expired."""
+
+
+class PermissionDenied(AccessRefused):
+    """The key's roles do not include this."""
+
+
 class NotFound(RipenError):
     """Something that was named does not exist."""
 
@@ -99,6 +119,10 @@ class UnknownJob(NotFound):
 
 class UnknownExample(NotFound):
     """The model has no such example."""
+
+
+class UnknownKey(NotFound):
+    """No API key of that id."""
 
 
 class UnknownSignature(NotFound):
@@ -135,6 +159,26 @@ class IdempotencyConflict(Conflict):
 
 class NothingToRollBack(Conflict):
     """No earlier live version is known."""
+
+
+class TooManyKeys(Conflict):
+    """The client has two live keys already."""
+
+
+class JobRunning(Conflict):
+    """A job of the model has not ended yet."""
+
+
+class VersionPruned(Conflict):
+    """The version's files were removed; only its record is left."""
+
+
+class VersionInUse(Conflict):
+    """The version is live, is what a rollback would bring back, or is pinned."""
+
+
+class NotEmpty(Conflict):
+    """A restore needs a place without data."""
 
 
 class Unavailable(RipenError):

@@ -4,12 +4,13 @@ A port is its test suite: every implementation and every fake passes `tests/<por
 is synchronous and safe to call from several threads; asynchronous callers use a worker thread.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from contract.images import Pixels
+from contract.keys import LOCAL_ACTOR, ApiKey, AuditEntry
 from contract.records import (
     Aspiration,
     Bucket,
@@ -22,6 +23,7 @@ from contract.records import (
     LiveChange,
     Model,
     Progress,
+    StoredObject,
     Version,
 )
 
@@ -59,6 +61,18 @@ class Storage(Protocol):
     def delete_folder(self, key: str) -> None:
         """Remove a published folder and any local copy; a missing one is no error."""
 
+    def list_objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object below `prefix` (a key without its last parts), the files of published folders among them."""
+
+    def free_bytes(self) -> int | None:
+        """How much may still be written, or None where nobody can say (a bucket)."""
+
+    def sweep(self, *, keep: frozenset[str], older_than_s: float) -> int:
+        """Remove leftovers: staging of killed writes, and local copies of folders whose keys are not in `keep`.
+
+        Only what is older than `older_than_s`; returns how many bytes that freed. Called about once an hour.
+        """
+
     def check(self) -> None:
         """Write, read and delete a probe object. Raises StorageUnavailable that says what cannot be done and where."""
 
@@ -89,6 +103,16 @@ class Database(Protocol):
 
     def list_models(self) -> list[Model]: ...
 
+    def pin_model(self, name: str, *, pinned: bool, actor: str = LOCAL_ACTOR) -> Model:
+        """Keep the model's engine loaded whatever the memory budget says, or no longer."""
+
+    def delete_model(self, name: str, *, actor: str = LOCAL_ACTOR) -> Model:
+        """Remove the model with all its examples, jobs, versions and changes; the audit log stays. Returns what it was.
+
+        Raises:
+            JobRunning: a job of it is queued or running; cancel that first.
+        """
+
     # Examples
     def add_example(self, example: Example) -> tuple[Example, bool]:
         """Store a row and return (it, True); or (the stored one, False) where the same digest is there already.
@@ -110,7 +134,7 @@ class Database(Protocol):
 
     def get_example(self, model: str, example_id: str) -> Example: ...
 
-    def delete_example(self, model: str, example_id: str) -> Example:
+    def delete_example(self, model: str, example_id: str, *, actor: str = LOCAL_ACTOR) -> Example:
         """Remove the row and return it."""
 
     def count_examples(self) -> list[ExampleCount]:
@@ -183,12 +207,30 @@ class Database(Protocol):
     def list_versions(self, model: str) -> list[Version]:
         """Newest first."""
 
-    # What should be live
-    def promote(self, model: str, number: int, *, kind: ChangeKind, reason: str) -> LiveChange:
-        """Declare a recorded version live. Declaring the live one again changes nothing but is recorded."""
+    def pin_version(self, model: str, number: int, *, pinned: bool, actor: str = LOCAL_ACTOR) -> Version:
+        """Keep the version from being pruned, or no longer. Raises VersionPruned where it is too late."""
 
-    def rollback(self, model: str, *, reason: str) -> LiveChange:
+    def prune_version(self, model: str, number: int, *, actor: str = LOCAL_ACTOR) -> Version:
+        """Mark the version as pruned, before whoever asked removes its folder; a pruned one stays as it is.
+
+        Raises:
+            VersionInUse: it is live, a rollback would bring it back, it is pinned, or a running job may measure it.
+        """
+
+    # What should be live
+    def promote(
+        self, model: str, number: int, *, kind: ChangeKind, reason: str, actor: str = LOCAL_ACTOR
+    ) -> LiveChange:
+        """Declare a recorded version live. Declaring the live one again changes nothing but is recorded.
+
+        Raises:
+            VersionPruned: its files are gone.
+        """
+
+    def rollback(self, model: str, *, reason: str, actor: str = LOCAL_ACTOR) -> LiveChange:
         """Declare the version live that the present one replaced; a second rollback goes one further back.
+
+        Pruned versions are stepped over.
 
         Raises:
             NothingToRollBack: no version was live before the present one.
@@ -199,6 +241,38 @@ class Database(Protocol):
 
     def aspirations(self) -> list[Aspiration]:
         """What should be live now, per model that has a live version. Called several times a second."""
+
+    # Keys and the audit log. Every method with an `actor` writes its audit line in its own transaction.
+    def add_key(self, key: ApiKey, *, actor: str = LOCAL_ACTOR) -> None:
+        """Store a key.
+
+        Raises:
+            TooManyKeys: its client has two keys that are neither revoked nor expired.
+        """
+
+    def list_keys(self) -> list[ApiKey]:
+        """All keys, newest first, those revoked and expired too."""
+
+    def revoke_key(self, key_id: str, *, actor: str = LOCAL_ACTOR) -> ApiKey:
+        """Revoke a key for good; a revoked one stays as it is. Raises UnknownKey."""
+
+    def list_audit(self, *, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
+        """Newest first; `before` is the last sequence number of the page before."""
+
+    def check_audit(self) -> int | None:
+        """The first line of the audit log that was altered, or after which one is missing; None: it is whole."""
+
+    # Backup
+    def export_rows(self) -> Iterator[tuple[str, bytes]]:
+        """All rows as (table, JSON object), from one snapshot; first ("schema", {"revision": ...})."""
+
+    def import_rows(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Fill an empty, migrated database with exported rows, all of them or none.
+
+        Raises:
+            NotEmpty: there are rows already.
+            InvalidRequest: rows of a newer schema than this code's, or no rows of ours.
+        """
 
     def now(self) -> datetime:
         """The clock that leases are measured by, in UTC."""

@@ -73,6 +73,7 @@ class Model:
     live_version: int | None
     split_key: str  # 32 hex digits: the key of the hash that gives each image its bucket
     created_at: datetime
+    pinned: bool = False  # its engine stays loaded, whatever the memory budget says
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,9 @@ class Version:
     training_seconds: float
     manifest_sha256: str
     created_at: datetime
+    last_example: str | None = None  # the newest example that it was made from; None: made before this was kept
+    pinned: bool = False  # never pruned
+    pruned_at: datetime | None = None  # when its folder was removed; the row stays
 
     @property
     def storage_key(self) -> str:
@@ -222,6 +226,15 @@ class LiveChange:
     kind: ChangeKind
     reason: str
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object of the storage, as a listing shows it."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Frozen settings from the environment; a bad value names itself, its value and the wanted form. Both lines."""
 
+import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,8 +26,15 @@ class Settings:
         home: folder that holds all state of the embedded defaults.
         database_url: SQLAlchemy URL; default SQLite in `home`.
         storage_url: object storage URL (`file:///...`, `s3://...`, `gs://...`, `az://...`); default a folder in `home`.
-        host: address to listen on; loopback only.
+        host: address to listen on; any other than loopback needs keys and TLS, or a proxy in front, or `insecure`.
         rest_port, grpc_port: 1-65535.
+        tls_cert, tls_key: PEM files for both ports, read again when they change; both or none.
+        behind_proxy: a proxy in front ends TLS and is the only one that reaches the ports; keys are asked for.
+        insecure: neither keys nor TLS, on any address.
+        max_connections: open connections per port, 16-65536; above it the REST port closes the longest idle one.
+        drain_delay_s: how long a stopping service that already says "not ready" still takes new requests.
+        keep_versions: newest versions per model whose files stay, 1-10000; live, previous and pinned ones stay anyway.
+        memory_budget_bytes: what all engines together may take (0: three quarters of this machine's or container's).
         keep_previous: how many earlier live versions stay warm, 0 or 1.
         max_batch_size: images per inference, 1-256.
         queue_size: images that may wait per version before requests are refused, 1-100000.
@@ -49,6 +57,14 @@ class Settings:
     host: str
     rest_port: int
     grpc_port: int
+    tls_cert: Path | None
+    tls_key: Path | None
+    behind_proxy: bool
+    insecure: bool
+    max_connections: int
+    drain_delay_s: float
+    keep_versions: int
+    memory_budget_bytes: int
     keep_previous: int
     max_batch_size: int
     queue_size: int
@@ -66,6 +82,11 @@ class Settings:
     recipe: Recipe
     gate_policy: GatePolicy
 
+    @property
+    def open(self) -> bool:
+        """Whether everybody who reaches the ports may do everything: on loopback without a proxy, or by `insecure`."""
+        return self.insecure or (self.host in LOOPBACK and not self.behind_proxy)
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read and check every setting.
@@ -79,9 +100,17 @@ class Settings:
             home=home,
             database_url=read.value("DATABASE_URL", f"sqlite:///{home}/ripen.db", str, "an SQLAlchemy URL"),
             storage_url=read.value("STORAGE_URL", (home / "storage").as_uri(), str, "a storage URL"),
-            host=read.value("HOST", "127.0.0.1", _loopback, f"one of {', '.join(LOOPBACK)}"),
+            host=read.value("HOST", "127.0.0.1", _host, "an IP address or localhost"),
             rest_port=read.whole("REST_PORT", 8501, 1, 65535),
             grpc_port=read.whole("GRPC_PORT", 8500, 1, 65535),
+            tls_cert=read.value("TLS_CERT", "", _optional_path, "a PEM file"),
+            tls_key=read.value("TLS_KEY", "", _optional_path, "a PEM file"),
+            behind_proxy=read.value("BEHIND_PROXY", "false", _boolean, "true or false"),
+            insecure=read.value("INSECURE", "false", _boolean, "true or false"),
+            max_connections=read.whole("MAX_CONNECTIONS", 2048, 16, 65536),
+            drain_delay_s=read.real("DRAIN_DELAY_S", 0.0, 0, 3600),
+            keep_versions=read.whole("KEEP_VERSIONS", 10, 1, 10_000),
+            memory_budget_bytes=read.whole("MEMORY_BUDGET_BYTES", 0, 0, 2**50),
             keep_previous=read.whole("KEEP_PREVIOUS", 1, 0, 1),
             max_batch_size=read.whole("MAX_BATCH_SIZE", 32, 1, 256),
             queue_size=read.whole("QUEUE_SIZE", 512, 1, 100_000),
@@ -102,6 +131,8 @@ class Settings:
         read.refuse_unknown()
         if settings.rest_port == settings.grpc_port:
             raise InvalidSetting(f"RIPEN_REST_PORT and RIPEN_GRPC_PORT are both {settings.rest_port}; expected two.")
+        if (settings.tls_cert is None) != (settings.tls_key is None):
+            raise InvalidSetting("Only one of RIPEN_TLS_CERT and RIPEN_TLS_KEY is set; expected both or none.")
         return settings
 
 
@@ -122,8 +153,8 @@ class _Reader:
         text = self._environment.get(PREFIX + name, default)
         try:
             return parse(text)
-        except (ValueError, InvalidRequest) as error:
-            because = "" if isinstance(error, ValueError) and not str(error) else f" ({error})"
+        except (ValueError, KeyError, InvalidRequest) as error:
+            because = "" if isinstance(error, KeyError) or not str(error) else f" ({error})"
             raise InvalidSetting(f"{PREFIX}{name} is {text!r}; expected {wanted}.{because}") from error
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
@@ -151,10 +182,16 @@ def _path(text: str) -> Path:
     return Path(text).expanduser().resolve()
 
 
-def _loopback(text: str) -> str:
-    if text not in LOOPBACK:
-        raise ValueError("other addresses need authentication, which this release does not have")
-    return text
+def _optional_path(text: str) -> Path | None:
+    return _path(text) if text else None
+
+
+def _boolean(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+
+
+def _host(text: str) -> str:
+    return text if text in LOOPBACK else str(ipaddress.ip_address(text))
 
 
 def _recipe(text: str) -> Recipe:

@@ -29,6 +29,8 @@ _UNPROCESSABLE = Status(422, 400, StatusCode.INVALID_ARGUMENT)
 _NOT_FOUND = Status(404, 404, StatusCode.NOT_FOUND)
 _CONFLICT = Status(409, 409, StatusCode.FAILED_PRECONDITION)
 _UNAVAILABLE = Status(503, 503, StatusCode.UNAVAILABLE)
+_UNAUTHENTICATED = Status(401, 401, StatusCode.UNAUTHENTICATED)
+_DENIED = Status(403, 403, StatusCode.PERMISSION_DENIED)
 _INTERNAL = Status(500, 500, StatusCode.INTERNAL)
 
 TABLE: dict[type[RipenError], Status] = {
@@ -40,11 +42,15 @@ TABLE: dict[type[RipenError], Status] = {
     errors.InvalidDataset: _UNPROCESSABLE,
     errors.UnknownLabel: _UNPROCESSABLE,
     errors.InvalidSetting: _INTERNAL,
+    errors.AccessRefused: _DENIED,
+    errors.Unauthenticated: _UNAUTHENTICATED,
+    errors.PermissionDenied: _DENIED,
     errors.NotFound: _NOT_FOUND,
     errors.UnknownModel: _NOT_FOUND,
     errors.UnknownVersion: _NOT_FOUND,
     errors.UnknownJob: _NOT_FOUND,
     errors.UnknownExample: _NOT_FOUND,
+    errors.UnknownKey: _NOT_FOUND,
     errors.UnknownSignature: Status(404, 400, StatusCode.FAILED_PRECONDITION),
     errors.Conflict: _CONFLICT,
     errors.NoLiveVersion: _CONFLICT,
@@ -54,6 +60,11 @@ TABLE: dict[type[RipenError], Status] = {
     errors.JobFinished: _CONFLICT,
     errors.IdempotencyConflict: _CONFLICT,
     errors.NothingToRollBack: _CONFLICT,
+    errors.TooManyKeys: _CONFLICT,
+    errors.JobRunning: _CONFLICT,
+    errors.VersionPruned: _CONFLICT,
+    errors.VersionInUse: _CONFLICT,
+    errors.NotEmpty: _CONFLICT,
     errors.Unavailable: _UNAVAILABLE,
     errors.Overloaded: Status(429, 429, StatusCode.RESOURCE_EXHAUSTED),
     errors.EngineUnavailable: _UNAVAILABLE,
