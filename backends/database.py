@@ -3,12 +3,21 @@
 Each method is one transaction; the SQL of each noun is in its own `database_*.py`.
 """
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from backends import database_jobs, database_models, database_versions
+from backends import (
+    database_audit,
+    database_jobs,
+    database_keys,
+    database_live,
+    database_models,
+    database_publication,
+    database_rows,
+    database_versions,
+)
 from backends.database_connection import SqlConnections
+from contract.keys import LOCAL_ACTOR, ApiKey, AuditEntry
 from contract.records import (
     Aspiration,
     Bucket,
@@ -26,23 +35,28 @@ from contract.records import (
 
 
 class SqlDatabase:
-    """`contract.ports.Database` over SQLAlchemy Core: SQLite in one file, or any server that SQLAlchemy speaks to.
+    """`contract.ports.Database` over SQLAlchemy Core: SQLite in one file, or a PostgreSQL server.
 
     Args:
-        url: an SQLAlchemy URL, for example `sqlite:////srv/ripen/ripen.db`.
-        clock: seconds since the epoch; leases are measured by it.
+        url: an SQLAlchemy URL, `sqlite:////srv/ripen/ripen.db` or `postgresql://user:password@host/database`.
+        clock: seconds since the epoch; leases are measured by it. None: this machine's with SQLite, the server's with
+            PostgreSQL, whose clients may run on several machines.
 
     Raises:
         InvalidSetting: the URL cannot be used.
     """
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, clock: Callable[[], float] | None = None) -> None:
         self._connections = SqlConnections(url)
-        self._clock = clock
+        self._clock = clock or self._connections.clock
 
     def migrate(self) -> None:
         """Bring the schema to this code's version, making the file and its folder where there are none."""
         self._connections.migrate()
+
+    def check_schema(self) -> None:
+        """Raise DatabaseUnavailable unless the schema is this code's."""
+        self._connections.check_schema()
 
     def close(self) -> None:
         """Give back all connections."""
@@ -53,10 +67,10 @@ class SqlDatabase:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     # Models
-    def create_model(self, name: str, classes: tuple[str, str] | None) -> Model:
+    def create_model(self, name: str, classes: tuple[str, str] | None, *, actor: str = LOCAL_ACTOR) -> Model:
         """Create the model, or return it; declare its classes where it had none."""
         with self._connections.write() as connection:
-            return database_models.create_model(connection, name, classes, self.now())
+            return database_models.create_model(connection, name, classes, actor=actor, now=self.now())
 
     def get_model(self, name: str) -> Model:
         """The model of that name."""
@@ -67,6 +81,16 @@ class SqlDatabase:
         """All models by name."""
         with self._connections.read() as connection:
             return database_models.list_models(connection)
+
+    def pin_model(self, name: str, *, pinned: bool, actor: str = LOCAL_ACTOR) -> Model:
+        """Keep the model's engine loaded, or no longer."""
+        with self._connections.write() as connection:
+            return database_models.pin_model(connection, name, pinned=pinned, actor=actor, now=self.now())
+
+    def delete_model(self, name: str, *, actor: str = LOCAL_ACTOR) -> Model:
+        """Remove the model with all its rows; return what it was."""
+        with self._connections.write() as connection:
+            return database_models.delete_model(connection, name, actor=actor, now=self.now())
 
     # Examples
     def add_example(self, example: Example) -> tuple[Example, bool]:
@@ -94,10 +118,10 @@ class SqlDatabase:
         with self._connections.read() as connection:
             return database_models.get_example(connection, model, example_id)
 
-    def delete_example(self, model: str, example_id: str) -> Example:
+    def delete_example(self, model: str, example_id: str, *, actor: str = LOCAL_ACTOR) -> Example:
         """Remove the row and return it."""
         with self._connections.write() as connection:
-            return database_models.delete_example(connection, model, example_id)
+            return database_models.delete_example(connection, model, example_id, actor=actor, now=self.now())
 
     def count_examples(self) -> list[ExampleCount]:
         """Counts per model, label and bucket."""
@@ -176,7 +200,7 @@ class SqlDatabase:
     def record_version(self, version: Version, *, attempt: int, promote: bool) -> Job:
         """Store a version, end its job as SUCCEEDED, and make it live with `promote`: all of it or nothing."""
         with self._connections.write() as connection:
-            database_versions.record_version(connection, version, attempt=attempt, promote=promote, now=self.now())
+            database_publication.record_version(connection, version, attempt=attempt, promote=promote, now=self.now())
             return database_jobs.get_job(connection, version.model, version.job_id)
 
     def get_version(self, model: str, number: int) -> Version:
@@ -189,23 +213,73 @@ class SqlDatabase:
         with self._connections.read() as connection:
             return database_versions.list_versions(connection, model)
 
+    def pin_version(self, model: str, number: int, *, pinned: bool, actor: str = LOCAL_ACTOR) -> Version:
+        """Keep the version from being pruned, or no longer."""
+        with self._connections.write() as connection:
+            return database_versions.pin_version(connection, model, number, pinned=pinned, actor=actor, now=self.now())
+
+    def prune_version(self, model: str, number: int, *, actor: str = LOCAL_ACTOR) -> Version:
+        """Mark the version as pruned, unless somebody needs its files."""
+        with self._connections.write() as connection:
+            return database_publication.prune_version(connection, model, number, actor=actor, now=self.now())
+
     # What should be live
-    def promote(self, model: str, number: int, *, kind: ChangeKind, reason: str) -> LiveChange:
+    def promote(
+        self, model: str, number: int, *, kind: ChangeKind, reason: str, actor: str = LOCAL_ACTOR
+    ) -> LiveChange:
         """Declare a recorded version live."""
         with self._connections.write() as connection:
-            return database_versions.make_live(connection, model, number, kind=kind, reason=reason, now=self.now())
+            wanted = LiveChange(model, number, None, kind, reason, self.now())
+            return database_live.make_live(connection, wanted, actor=actor)
 
-    def rollback(self, model: str, *, reason: str) -> LiveChange:
+    def rollback(self, model: str, *, reason: str, actor: str = LOCAL_ACTOR) -> LiveChange:
         """Declare the version live that the present one replaced."""
         with self._connections.write() as connection:
-            return database_versions.rollback(connection, model, reason=reason, now=self.now())
+            return database_live.rollback(connection, model, reason=reason, actor=actor, now=self.now())
 
     def list_live_changes(self, model: str, *, limit: int = 100) -> list[LiveChange]:
         """Newest first."""
         with self._connections.read() as connection:
-            return database_versions.list_live_changes(connection, model, limit)
+            return database_live.list_live_changes(connection, model, limit)
 
     def aspirations(self) -> list[Aspiration]:
         """What should be live now, per model that has a live version."""
         with self._connections.read() as connection:
-            return database_versions.aspirations(connection)
+            return database_live.aspirations(connection)
+
+    # Keys and the audit log
+    def add_key(self, key: ApiKey, *, actor: str = LOCAL_ACTOR) -> None:
+        """Store a key, unless its client has two live ones."""
+        with self._connections.write() as connection:
+            database_keys.add_key(connection, key, actor=actor, now=self.now())
+
+    def list_keys(self) -> list[ApiKey]:
+        """Newest first."""
+        with self._connections.read() as connection:
+            return database_keys.list_keys(connection)
+
+    def revoke_key(self, key_id: str, *, actor: str = LOCAL_ACTOR) -> ApiKey:
+        """Revoke a key for good."""
+        with self._connections.write() as connection:
+            return database_keys.revoke_key(connection, key_id, actor=actor, now=self.now())
+
+    def list_audit(self, *, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
+        """Newest first, before the line `before`."""
+        with self._connections.read() as connection:
+            return database_audit.list_audit(connection, limit=limit, before=before)
+
+    def check_audit(self) -> int | None:
+        """The first line of the audit log that does not fit, or None."""
+        with self._connections.snapshot() as connection:
+            return database_audit.check_audit(connection)
+
+    # Backup
+    def export_rows(self) -> Iterator[tuple[str, bytes]]:
+        """All rows as (table, JSON object), from one snapshot."""
+        with self._connections.snapshot() as connection:
+            yield from database_rows.export_rows(connection)
+
+    def import_rows(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Fill an empty database, wholly or not at all."""
+        with self._connections.write() as connection:
+            database_rows.import_rows(connection, rows)

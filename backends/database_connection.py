@@ -1,19 +1,15 @@
-"""One SQL database: connections, transactions, migrations, and its errors as ours. Both lines, below `database`.
+"""One SQL database: connections, transactions, and its errors as ours. Both lines, below `database`.
 
-Only this file knows what is particular to SQLite. A write transaction there begins with BEGIN IMMEDIATE: a transaction
-that reads first and writes later would fail at once, in spite of any timeout, when another one wrote in between.
-Source: https://www.sqlite.org/isolation.html
+What is particular to one technology is in `database_sqlite` and `database_postgresql`.
 """
 
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from sqlalchemy import Connection, Engine, Insert, column, create_engine, event, func, inspect, select, table
+from sqlalchemy import Connection, Engine, Table, create_engine
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -23,14 +19,9 @@ from sqlalchemy.exc import (
     ProgrammingError,
     TimeoutError,
 )
-from sqlalchemy.pool import ConnectionPoolEntry
 
-from backends.database_schema import REVISION
-from contract.errors import DatabaseUnavailable, InvalidSetting, StorageFull
-
-BUSY_TIMEOUT_S = 5
-MIGRATION_LOCK = 0x526970656E  # any number that nobody else locks: "Ripen"
-WRITES = "ripen_writes"
+from backends import database_migration, database_postgresql, database_sqlite
+from contract.errors import DatabaseUnavailable, InvalidRequest, InvalidSetting, RipenError, StorageFull
 
 
 class SqlConnections:
@@ -38,16 +29,25 @@ class SqlConnections:
 
     def __init__(self, url: str) -> None:
         self._url = _parse(url)
-        self._folder = _sqlite_folder(self._url)
-        self._reader = create_engine(self._url, pool_timeout=BUSY_TIMEOUT_S)
-        self._writer = self._reader.execution_options(**{WRITES: True})
-        if self._url.get_backend_name() == "sqlite":
-            _prepare_sqlite(self._reader)
+        self._folder = database_sqlite.folder_of(self._url)
+        self.clock: Callable[[], float] = time.time
+        self._reader = self._engine()
+        self._writer = self._reader.execution_options(**{database_sqlite.WRITES: True})
+        # SQLite's readers see one snapshot anyway
+        self._snapshots = self._reader.execution_options(
+            **({"isolation_level": "REPEATABLE READ"} if self._is_postgresql else {})
+        )
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A short transaction that only reads."""
         with self._translated(), self._reader.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A long transaction that only reads; all its statements see the same."""
+        with self._translated(), self._snapshots.begin() as connection:
             yield connection
 
     @contextmanager
@@ -57,42 +57,78 @@ class SqlConnections:
             yield connection
 
     def migrate(self) -> None:
-        """Bring the schema to REVISION, in one transaction that waits for any other migration."""
+        """Bring the schema to this code's revision, in one transaction that waits for any other migration."""
         if self._folder is not None:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise DatabaseUnavailable(self._cannot_use(error.strerror or str(error))) from error
         with self.read() as connection:
-            if _revision(connection) == REVISION:
+            if database_migration.is_current(connection):
                 return
-        with self.write() as connection:
-            if connection.dialect.name == "postgresql":  # SQLite holds its write lock already
-                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            _upgrade(connection)
+        with self.write() as connection, self._migrating(connection):
+            database_migration.upgrade(connection)
+
+    def check_schema(self) -> None:
+        """Raise DatabaseUnavailable unless the schema is this code's."""
+        with self.read() as connection:
+            database_migration.check(connection)
 
     def close(self) -> None:
         """Give back all connections."""
         self._reader.dispose()
 
+    @property
+    def _is_postgresql(self) -> bool:
+        return database_postgresql.is_postgresql(self._url)
+
+    def _migrating(self, connection: Connection) -> AbstractContextManager[None]:
+        """Wait for another process's migration; with SQLite, whoever writes has the only write lock already."""
+        return database_postgresql.migrating(connection) if self._is_postgresql else nullcontext()
+
+    def _engine(self) -> Engine:
+        if not self._is_postgresql:
+            engine = create_engine(self._url, pool_timeout=database_sqlite.BUSY_TIMEOUT_S, hide_parameters=True)
+            if self._url.get_backend_name() == "sqlite":
+                database_sqlite.prepare(engine)
+            return engine
+        engine = create_engine(
+            self._url,
+            connect_args=database_postgresql.connect_arguments(self._url),
+            pool_pre_ping=True,  # a server that was started again is used again without one failed request
+            pool_recycle=database_postgresql.RECYCLE_S,
+            hide_parameters=True,  # no row's content in a log
+            **database_postgresql.POOL,
+        )
+        self.clock = clock = database_postgresql.ServerClock()
+        database_postgresql.prepare(engine, clock)
+        return engine
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (IntegrityError, ProgrammingError, DataError):
-            raise  # a mistake of ours, not a state of the database
         except DBAPIError as error:
-            raise self._as_ours(error) from error
+            ours = self._as_ours(error)
+            if ours is None:
+                raise
+            raise ours from error
         except TimeoutError as error:
             raise DatabaseUnavailable("All connections to the database are busy; try again.") from error
 
-    def _as_ours(self, error: DBAPIError) -> DatabaseUnavailable | StorageFull:
-        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
-        if code == sqlite3.SQLITE_FULL or getattr(error.orig, "sqlstate", None) == "53100":
+    def _as_ours(self, error: DBAPIError) -> RipenError | None:
+        """What the error says of the database's state or of the request's text; None where it is a mistake of ours."""
+        code, state = database_sqlite.primary_code(error.orig), database_postgresql.sql_state(error.orig)
+        if isinstance(error, DataError) and state is None and self._is_postgresql:  # psycopg's own, before it sends
+            return InvalidRequest("A text holds the character U+0000, which cannot be stored; send it without.")
+        if isinstance(error, (IntegrityError, ProgrammingError, DataError)) and state not in database_postgresql.STATES:
+            return None
+        if database_sqlite.is_full(code, self._folder) or state == database_postgresql.DISK_FULL:
             return StorageFull(f"No space is left for the database {self._name}; free some, then try again.")
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if code in database_sqlite.LOCKED:
             return DatabaseUnavailable(
-                f"The database {self._name} stayed locked for {BUSY_TIMEOUT_S} s; try again, or end what locks it."
+                f"The database {self._name} stayed locked for {database_sqlite.BUSY_TIMEOUT_S} s; try again, or end "
+                "what locks it."
             )
         return DatabaseUnavailable(self._cannot_use(" ".join(str(error.orig).split())))
 
@@ -106,93 +142,30 @@ class SqlConnections:
 
     @property
     def _name(self) -> str:
-        return str(self._url.database) if self._folder else self._url.render_as_string(hide_password=True)
+        """What messages call it: a path, or a URL without anything that may be secret."""
+        if self._folder:
+            return str(self._url.database)
+        return self._url.set(query={}).render_as_string(hide_password=True)
 
 
-def try_insert(connection: Connection, statement: Insert) -> bool:
-    """Insert one row and return True, or False where a unique column has its value already; the transaction goes on."""
-    try:
-        with connection.begin_nested():
-            connection.execute(statement)
-    except IntegrityError:
-        return False
-    return True
+def try_insert(connection: Connection, target: Table, row: dict[str, object], *, unique: tuple[str, ...]) -> bool:
+    """Insert a row and return True, or False where one has the same values in the `unique` columns already."""
+    postgres = connection.dialect.name == "postgresql"
+    statement = (postgresql.insert if postgres else sqlite.insert)(target).values(row)
+    statement = statement.on_conflict_do_nothing(index_elements=unique)
+    return connection.execute(statement.execution_options(preserve_rowcount=True)).rowcount == 1
 
 
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
+        if parsed.drivername in ("postgres", "postgresql"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
         parsed.get_dialect()
     except (ArgumentError, NoSuchModuleError) as error:
         scheme = url.partition(":")[0]  # the rest may hold a password
         raise InvalidSetting(
-            f"The database URL of scheme {scheme!r} cannot be used; expected one like `sqlite:////folder/ripen.db`."
+            f"The database URL of scheme {scheme!r} cannot be used; expected one like `sqlite:////folder/ripen.db` or "
+            "`postgresql://user:password@host/database`."
         ) from error
     return parsed
-
-
-def _sqlite_folder(url: URL) -> Path | None:
-    if url.get_backend_name() != "sqlite" or not url.database:
-        return None
-    return Path(url.database).absolute().parent
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    """Take transactions out of Python's hands: sqlite3 would begin them late, and never with IMMEDIATE.
-
-    Source: SQLAlchemy, "Using SQLAlchemy to emit BEGIN in lieu of SQLite's transaction control".
-    """
-    event.listen(engine, "connect", _set_up)
-    event.listen(engine, "begin", _begin)
-
-
-def _set_up(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
-    _switch_to_wal(cursor)
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute("PRAGMA cache_size = -256")  # KiB; each thread has a connection, and 2 MB each add up
-    cursor.close()
-
-
-def _switch_to_wal(cursor: DBAPICursor) -> None:
-    """Wait ourselves: where another process is switching a new file just now, SQLite does not mind its busy timeout."""
-    until_s = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() >= until_s:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    return connection.execute(select(column("version_num")).select_from(table("alembic_version"))).scalar()
-
-
-def _upgrade(connection: Connection) -> None:
-    present = _revision(connection)
-    if present is not None and present > REVISION:
-        raise DatabaseUnavailable(
-            f"The database's schema is {present}, made by a newer release; this one knows {REVISION}. "
-            "Install that release, or restore a backup made before it."
-        )
-    from alembic import command  # noqa: PLC0415  # 11 MB that a process with a current schema never needs
-    from alembic.config import Config  # noqa: PLC0415  # as above
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")

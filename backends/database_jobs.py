@@ -73,7 +73,7 @@ def claim_job(connection: Connection, *, owner: str, now: datetime, lease_s: flo
 
 def end_expired_cancellations(connection: Connection, now: datetime) -> None:
     """Cancel what was to be cancelled and whose worker did not do it."""
-    connection.execute(select(models.c.name).order_by(models.c.name).with_for_update())
+    connection.execute(select(models.c.name).order_by(models.c.name).with_for_update(key_share=True))
     left = (jobs.c.state == JobState.RUNNING) & jobs.c.cancel_requested & (jobs.c.lease_expires <= now)
     for job_id in connection.execute(select(jobs.c.id).where(left)).scalars().all():
         end(connection, job_id, JobState.CANCELLED, now)

@@ -23,10 +23,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.types import TypeDecorator
 
+from contract.keys import AuditAction, Role
 from contract.recipe import Recipe
 from contract.records import Bucket, ChangeKind, Failure, GatePolicy, JobState, Metrics, Progress, Verdict
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 S = TypeVar("S", bound=StrEnum)
 R = TypeVar("R", bound="DataclassInstance")
-REVISION = "0001"  # of the newest file in migrations/versions; revisions are numbered, so a greater one is newer
+REVISION = "0002"  # of the newest file in migrations/versions; revisions are numbered, so a greater one is newer
 LARGEST_NUMBER = 2**31 - 1  # what an Integer column holds everywhere
 
 
@@ -51,7 +53,7 @@ class JsonText(TypeDecorator[T], Generic[T]):
         self.kind = kind
 
     def process_bind_param(self, value: T | None, _dialect: Dialect) -> str | None:
-        return None if value is None else msgspec.json.encode(value).decode()
+        return None if value is None else msgspec.json.encode(value, order="deterministic").decode()
 
     def process_result_value(self, value: str | None, _dialect: Dialect) -> T | None:
         return None if value is None else msgspec.json.decode(value, type=self.kind)
@@ -106,6 +108,7 @@ models = Table(
     Column("live_change", Integer),  # the live_changes row whose version is live: where a rollback starts from
     Column("next_version", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    Column("pinned", Boolean, nullable=False, server_default=false()),
 )
 
 examples = Table(
@@ -164,6 +167,9 @@ versions = Table(
     Column("training_seconds", Double, nullable=False),
     Column("manifest_sha256", String, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    Column("last_example", String),
+    Column("pinned", Boolean, nullable=False, server_default=false()),
+    Column("pruned_at", UtcTime),
 )
 
 live_changes = Table(
@@ -179,6 +185,31 @@ live_changes = Table(
     Column("earlier", Integer),  # the live_changes row that a rollback from here brings back
     ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
     Index("live_changes_by_model", "model", "id"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("client", String, nullable=False),
+    Column("roles", JsonText(frozenset[Role]), nullable=False),
+    Column("digest", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("revoked_at", UtcTime),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcTime, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", EnumText(AuditAction), nullable=False),
+    Column("subject", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("previous_digest", String, nullable=False),
+    Column("digest", String, nullable=False),
 )
 
 

@@ -5,6 +5,8 @@ Azure.
 """
 
 import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -12,9 +14,11 @@ from urllib.request import url2pathname
 from backends.storage_folder import FolderStorage
 from backends.storage_remote import RemoteStorage
 from contract.artifact import MANIFEST
-from contract.errors import InvalidRequest, InvalidSetting, StorageUnavailable, VersionCorrupt
+from contract.errors import InvalidRequest, InvalidSetting, StorageFull, StorageUnavailable, VersionCorrupt
 from contract.ports import Storage
+from contract.records import StoredObject
 
+PROBES = "probes"
 LONGEST_PART_BYTES = 255  # of a file name on every common file system
 
 
@@ -61,10 +65,29 @@ class ObjectStorage:
         """Remove a published folder, if it is there."""
         self._store.delete_folder(_checked(key))
 
+    def list_objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object below `prefix`."""
+        return self._store.list_objects(_checked(prefix))
+
+    def free_bytes(self) -> int | None:
+        """How much may still be written, or None."""
+        return self._store.free_bytes()
+
+    def sweep(self, *, keep: frozenset[str], older_than_s: float) -> int:
+        """Remove leftovers; return how many bytes that freed."""
+        until = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        for found in list(self._store.list_objects(PROBES)):  # of checks that were killed
+            if found.modified_at < until:
+                self._store.delete(found.key)
+        return self._store.sweep(keep=keep, older_than_s=older_than_s)
+
     def check(self) -> None:
-        """Write, read and delete a probe object."""
-        key, data = f"probe-{secrets.token_hex(8)}", secrets.token_bytes(64)
-        self._store.put(key, data)
+        """Write, read and delete a probe object; a full storage passes, since what it holds can still be read."""
+        key, data = f"{PROBES}/{secrets.token_hex(8)}", secrets.token_bytes(64)
+        try:
+            self._store.put(key, data)
+        except StorageFull:
+            return
         found = self._store.get(key)
         self._store.delete(key)
         if found != data:

@@ -8,20 +8,29 @@ synced, and renamed into place; the folders above are synced too. What a crash l
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from contract.artifact import MANIFEST, sync_folder
 from contract.errors import Conflict, StorageFull, StorageUnavailable, UnknownVersion
+from contract.records import StoredObject
 
+STAGING = ".staging-"
+RESERVE_SHARE, RESERVE_BYTES, RESERVE_INODES = 0.05, 2**30, 1000  # left to the database, and to who repairs things
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 class FolderStorage:
-    """`contract.ports.Storage` in one folder; the keys are checked already."""
+    """`contract.ports.Storage` in one folder; the keys are checked already.
+
+    Writes stop while a reserve of the file system is still free: a database beside it must go on, and a file system
+    that is full to the last byte is hard to mend.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -32,6 +41,7 @@ class FolderStorage:
         """Store `data`, so that it is there after a power loss once this returns."""
         path = self._root / key
         with self._translated(), self._staging() as staging:
+            self._check_room(len(data))
             with staging.open("wb") as file:
                 file.write(data)
                 file.flush()
@@ -64,6 +74,7 @@ class FolderStorage:
         """
         target = self._root / key
         with self._translated():
+            self._check_room(0)
             sync_folder(source)
             _make_folder(target.parent)
             if os.path.lexists(target):  # rename would silently replace an empty folder
@@ -91,8 +102,37 @@ class FolderStorage:
                 path.rename(staging)
                 _sync(path.parent)
 
+    def list_objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Every file below `prefix`; one that goes meanwhile may be missing."""
+        with self._translated():
+            for folder, folders, names in os.walk(self._root / prefix):
+                folders.sort()
+                for name in sorted(names):
+                    path = Path(folder) / name
+                    with suppress(FileNotFoundError):
+                        found = path.stat()
+                        modified_at = datetime.fromtimestamp(found.st_mtime, UTC)
+                        yield StoredObject(path.relative_to(self._root).as_posix(), found.st_size, modified_at)
+
+    def free_bytes(self) -> int | None:
+        """What may be written until only the reserve is left."""
+        with self._translated():
+            return free_beyond_reserve(self._root)
+
+    def sweep(self, *, keep: frozenset[str], older_than_s: float) -> int:
+        """Remove the staging of killed writes; there are no copies."""
+        del keep
+        with self._translated():
+            return remove_staging(self._root, older_than_s)
+
     def check(self) -> None:
         """Nothing beyond what `storage` checks with a probe object."""
+
+    def _check_room(self, size_bytes: int) -> None:
+        if free_beyond_reserve(self._root) <= size_bytes:
+            raise StorageFull(
+                f"No space is left in {self._root}, except a reserve that is kept free; free some, then try again."
+            )
 
     def _move(self, source: Path, target: Path) -> None:
         try:
@@ -109,7 +149,7 @@ class FolderStorage:
     @contextmanager
     def _staging(self) -> Iterator[Path]:
         """A name of our own in this file system; whatever still has it afterwards is removed."""
-        path = self._root / f".staging-{uuid.uuid4().hex}"
+        path = self._root / f"{STAGING}{uuid.uuid4().hex}"
         try:
             yield path
         finally:
@@ -129,6 +169,28 @@ class FolderStorage:
                 f"The storage folder {self._root} cannot be used: {error.strerror or error} ({error.filename}). "
                 "Check that it exists and that this user may read and write in it."
             ) from error
+
+
+def free_beyond_reserve(folder: Path) -> int:
+    """Bytes that may be written until only the reserve is left; 0 where the inodes are down to theirs."""
+    found = os.statvfs(folder)
+    inodes_kept = min(int(found.f_files * RESERVE_SHARE), RESERVE_INODES)
+    if found.f_files and found.f_favail <= inodes_kept:  # file systems without a limit say 0 files
+        return 0
+    kept = min(int(found.f_blocks * found.f_frsize * RESERVE_SHARE), RESERVE_BYTES)
+    return max(0, found.f_bavail * found.f_frsize - kept)
+
+
+def remove_staging(root: Path, older_than_s: float) -> int:
+    """Remove what killed writes left in `root` that nobody has touched for so long; returns the bytes that freed."""
+    freed, until = 0, time.time() - older_than_s
+    for path in root.glob(f"{STAGING}*"):
+        with suppress(FileNotFoundError):  # its writer is alive and just finished
+            files = [path, *path.rglob("*")]
+            if max(file.lstat().st_mtime for file in files) < until:
+                freed += sum(file.lstat().st_size for file in files if not file.is_dir())
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return freed
 
 
 def _occupied(key: str) -> Conflict:

@@ -4,6 +4,7 @@ A folder has no rename there: its manifest goes up last, and a folder without a 
 """
 
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,10 @@ from pathlib import Path
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 
-from backends.storage_folder import NO_SPACE
+from backends.storage_folder import NO_SPACE, STAGING, remove_staging
 from contract.artifact import MANIFEST, sync_folder
 from contract.errors import Conflict, InvalidSetting, StorageFull, StorageUnavailable, UnknownVersion
+from contract.records import StoredObject
 
 CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S, RETRIES_TIMEOUT_S, RETRIES = 5, 60, 15, 3
 
@@ -77,7 +79,7 @@ class RemoteStorage:
         names = self._list(key)
         if f"{key}/{MANIFEST}" not in names:
             raise UnknownVersion(f"Nothing is published at {self._url} under {key!r}; publish it first.")
-        staging = self._cache / f".staging-{uuid.uuid4().hex}"
+        staging = self._new_staging()
         try:
             self._download(names, key, staging)
             self._keep(staging, target)
@@ -92,8 +94,32 @@ class RemoteStorage:
             self.delete(name)
         shutil.rmtree(self._cache / key, ignore_errors=True)
 
+    def list_objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object below `prefix`."""
+        with self._translated():
+            for page in self._store.list(prefix):
+                for found in page:
+                    yield StoredObject(str(found["path"]), found["size"], found["last_modified"])
+
+    def free_bytes(self) -> int | None:
+        """Nobody can say."""
+        return None
+
+    def sweep(self, *, keep: frozenset[str], older_than_s: float) -> int:
+        """Remove what killed downloads left in the cache, and copies that nobody needs."""
+        with self._translated():
+            until = time.time() - older_than_s
+            for manifest in self._cache.glob(f"models/*/*/{MANIFEST}"):
+                copy = manifest.parent
+                if copy.relative_to(self._cache).as_posix() not in keep and manifest.stat().st_mtime < until:
+                    copy.rename(self._new_staging())  # at once, so that nobody reads a part
+            return remove_staging(self._cache, older_than_s)
+
     def check(self) -> None:
         """Nothing beyond what `storage` checks with a probe object."""
+
+    def _new_staging(self) -> Path:
+        return self._cache / f"{STAGING}{uuid.uuid4().hex}"
 
     def _list(self, key: str) -> list[str]:
         with self._translated():

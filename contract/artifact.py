@@ -2,11 +2,14 @@
 
 <model>/<number>/
   saved_model.pb, variables/, fingerprint.pb     what TensorFlow Serving loads
-  assets.extra/tf_serving_warmup_requests        requests from real hold-out images
+  assets.extra/tf_serving_warmup_requests        requests of drawn images
   model.keras                                    the network without optimizer state
-  golden/00.jpg ...                              hold-out images whose probabilities the manifest holds
+  golden/00.jpg ...                              drawn images whose probabilities the manifest holds
   curves.png                                     the training, drawn
   manifest.json                                  written last; lists the sha256 of every other file
+
+Nothing in it is a user's image. Versions whose rows have no `last_example` are older: their golden/ and warm-up
+requests are hold-out images.
 """
 
 import hashlib
@@ -86,13 +89,19 @@ def write_manifest(folder: Path, manifest: Manifest) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, manifest_sha256: str | None = None) -> Manifest:
     """Read manifest.json without checking the files.
 
+    Args:
+        folder: a published version.
+        manifest_sha256: what the database says of the manifest itself; None skips that check.
+
     Raises:
-        VersionCorrupt: missing or unreadable.
+        VersionCorrupt: missing, unreadable, or another one than was published.
     """
     try:
+        if manifest_sha256 not in (None, digest_file(folder / MANIFEST)):
+            raise VersionCorrupt(f"{folder / MANIFEST} is not the manifest that was published.")
         return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError) as error:
         raise VersionCorrupt(f"{folder / MANIFEST} cannot be read as a manifest: {error}.") from error
@@ -108,9 +117,7 @@ def verify(folder: Path, manifest_sha256: str | None = None) -> Manifest:
     Raises:
         VersionCorrupt: a file is missing, added or altered; names it.
     """
-    manifest = read_manifest(folder)
-    if manifest_sha256 not in (None, digest_file(folder / MANIFEST)):
-        raise VersionCorrupt(f"{folder / MANIFEST} is not the manifest that was published.")
+    manifest = read_manifest(folder, manifest_sha256)
     found = digest_files(folder)
     for name in sorted(manifest.files.keys() | found.keys()):
         if manifest.files.get(name) != found.get(name):

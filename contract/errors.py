@@ -7,10 +7,14 @@ RipenError
 │   ├── ImageTooLarge         more bytes or pixels than the limit, refused before decoding
 │   ├── InvalidDataset        a data set that no classifier can be trained on
 │   ├── UnknownLabel          a label that is not one of the model's two classes
+│   ├── InvalidArchive        a zip file that is none, contradicts itself, or has another layout
+│   ├── ArchiveTooLarge       a zip file with more entries or bytes than the limit, packed or unpacked
 │   └── InvalidSetting        a setting that cannot be used
 ├── AccessRefused
 │   ├── Unauthenticated       no key came, or one that is not known, revoked or expired
-│   └── PermissionDenied      the key's roles do not include this
+│   ├── PermissionDenied      the key's roles do not include this
+│   ├── OriginNotAllowed      a page of another origin asks
+│   └── TooManyAttempts       too many keys that are none came from one address
 ├── NotFound
 │   ├── UnknownModel, UnknownVersion, UnknownJob, UnknownExample, UnknownKey
 │   └── UnknownSignature
@@ -85,6 +89,14 @@ class UnknownLabel(InvalidInput):
     """A label that is not one of the model's two classes."""
 
 
+class InvalidArchive(InvalidInput):
+    """A zip file that is none, contradicts itself, or has another layout than images in folders."""
+
+
+class ArchiveTooLarge(InvalidInput):
+    """A zip file with more entries or bytes than the limit, packed or unpacked; nothing of it was unpacked."""
+
+
 class InvalidSetting(InvalidInput):
     """A setting that cannot be used; names the setting, its value and the wanted form."""
 
@@ -99,6 +111,14 @@ class Unauthenticated(AccessRefused):
 
 class PermissionDenied(AccessRefused):
     """The key's roles do not include this."""
+
+
+class OriginNotAllowed(AccessRefused):
+    """A page of another origin asks."""
+
+
+class TooManyAttempts(AccessRefused):
+    """Too many keys that are none came from one address."""
 
 
 class NotFound(RipenError):

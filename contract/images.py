@@ -15,8 +15,11 @@ from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
 from contract.errors import ImageTooLarge, InvalidImage
+from contract.image_files import JPEG_START, check_whole
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+SCAN = b"\xff\xda"  # within coded pixels 0xff is followed by 0x00 or a restart
+MAX_SIDE = 16_384  # pixels; nothing narrower than a line is a picture
 MAX_JPEG_SCANS = 100  # libjpeg pays 0.37 ms per scan and megapixel; Pillow has no limit of its own
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked first on every path; Pillow's is at first only a warning
 
@@ -45,11 +48,12 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What the first bytes of an image say: `format` is JPEG, PNG or WEBP; sizes in pixels as stored."""
+    """What an image says of itself: `format` is JPEG, PNG or WEBP; sizes in pixels as stored; EXIF orientation 1-8."""
 
     format: str
     width: int
     height: int
+    orientation: int = 1
 
 
 def decode(data: bytes, limits: ImageLimits) -> Pixels:
@@ -100,13 +104,18 @@ def _decode(data: bytes, limits: ImageLimits) -> tuple[ImageHeader, Pixels]:
         raise InvalidImage("The image is empty (0 bytes); expected a JPEG, PNG or WebP file.")
     if refusal := refuse_size(data, limits.max_bytes):
         raise refusal
+    if data.count(SCAN) > MAX_JPEG_SCANS and data.startswith(JPEG_START):
+        raise InvalidImage(f"The JPEG image has more than {MAX_JPEG_SCANS} scans; store it as baseline JPEG.")
+    check_whole(data)
     with _open(data) as image:
-        header = ImageHeader(_format(image), image.width, image.height)
-        _check_header(header, image, data, limits)
+        format = _format(image)
+        _check_header(format, image, limits)
         try:
-            return header, _canonical(image)
+            image.load()  # before the orientation is asked for, which decodes a PNG too and would hide its errors
+            orientation = _orientation(image)
+            return ImageHeader(format, image.width, image.height, orientation), _canonical(image, orientation)
         except Exception as error:  # Pillow's decoders raise a dozen classes on hostile bytes
-            raise InvalidImage(f"The {header.format} image cannot be decoded: it is truncated or corrupt.") from error
+            raise InvalidImage(f"The {format} image cannot be decoded: it is truncated or corrupt.") from error
 
 
 def _open(data: bytes) -> Image.Image:
@@ -123,27 +132,26 @@ def _format(image: Image.Image) -> str:
     return "JPEG" if image.format == "MPO" else str(image.format)  # phones store a second picture behind the first
 
 
-def _check_header(header: ImageHeader, image: Image.Image, data: bytes, limits: ImageLimits) -> None:
-    if header.width * header.height > limits.max_pixels:
-        raise ImageTooLarge(
-            f"The image is {header.width} x {header.height} pixels; at most {limits.max_pixels} pixels are accepted."
-        )
-    if header.format != "JPEG" and getattr(image, "n_frames", 1) > 1:
-        raise InvalidImage(f"The {header.format} image is animated; expected a still image.")
-    if header.format == "JPEG" and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
-        raise InvalidImage(f"The JPEG image has more than {MAX_JPEG_SCANS} scans; store it as baseline JPEG.")
+def _check_header(format: str, image: Image.Image, limits: ImageLimits) -> None:
+    size = f"The image is {image.width} x {image.height} pixels"
+    if image.width * image.height > limits.max_pixels:
+        raise ImageTooLarge(f"{size}; at most {limits.max_pixels} pixels are accepted.")
+    if max(image.size) > MAX_SIDE:
+        raise ImageTooLarge(f"{size}; at most {MAX_SIDE} per side are accepted.")
+    if format != "JPEG" and getattr(image, "n_frames", 1) > 1:
+        raise InvalidImage(f"The {format} image is animated; expected a still image.")
 
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) where the metadata cannot be read: it must not refuse a good picture."""
     try:
-        return int(image.getexif().get(ORIENTATION_TAG, 1))
+        orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:
         return 1
+    return orientation if orientation in TURNS else 1
 
 
-def _canonical(image: Image.Image) -> Pixels:
-    orientation = _orientation(image)
+def _canonical(image: Image.Image, orientation: int) -> Pixels:
     turned = image.transpose(TURNS[orientation]) if orientation in TURNS else image
     if turned.mode.startswith("I"):  # 16-bit grey: keep the high byte, where Pillow's convert would saturate
         grey = (np.asarray(turned).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)

@@ -88,11 +88,14 @@ class Database(Protocol):
     def migrate(self) -> None:
         """Bring the schema to this code's version; safe to call from several processes at once."""
 
+    def check_schema(self) -> None:
+        """Raise DatabaseUnavailable unless the schema is this code's; changes nothing."""
+
     def close(self) -> None:
         """Give back all connections."""
 
     # Models
-    def create_model(self, name: str, classes: tuple[str, str] | None) -> Model:
+    def create_model(self, name: str, classes: tuple[str, str] | None, *, actor: str = LOCAL_ACTOR) -> Model:
         """Create the model, or return it where it exists. Declares its classes where it had none.
 
         Raises:

@@ -1,5 +1,6 @@
 """How to train: the guide's numbers, each of which may be set. LINE B step 2."""
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -7,6 +8,9 @@ from enum import StrEnum
 import msgspec
 
 from contract.errors import InvalidRequest
+
+SHORT = reprlib.Repr()  # what came is named in messages, but never whole
+SHORT.maxstring = SHORT.maxother = 60
 
 
 class Preprocessing(StrEnum):
@@ -109,4 +113,4 @@ def change_recipe(base: Recipe, changes: Mapping[str, object]) -> Recipe:
 def check(good: bool, name: str, value: object, wanted: str) -> None:
     """Raise InvalidRequest that names what is wrong, its value and what was wanted, unless it is `good`."""
     if not good:
-        raise InvalidRequest(f"{name} is {value!r}; expected {wanted}.")
+        raise InvalidRequest(f"{name} is {SHORT.repr(value)}; expected {wanted}.")

@@ -5,6 +5,7 @@ Times are timezone-aware UTC datetimes. Probability is always P(`classes[1]`) in
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +14,9 @@ from contract.recipe import Recipe, check
 
 DEFAULT_MODEL = "default"
 NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,62}"
-LABEL_PATTERN = r"[^\x00-\x1f/\\\ud800-\udfff]{1,64}"  # JSON allows lone surrogates, UTF-8 does not
+LABEL_PATTERN = (  # a name of one line that looks as it reads; JSON allows lone surrogates, UTF-8 does not
+    r"(?!\.{1,2}$)[^\x00-\x1f\x7f-\x9f/\\\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]{1,64}"
+)
 
 
 class Bucket(StrEnum):
@@ -96,7 +99,7 @@ class Example:
     @property
     def storage_key(self) -> str:
         """Where the encoded bytes lie in the object storage."""
-        return f"examples/{self.model}/{self.digest[:2]}/{self.digest}"
+        return example_key(self.model, self.digest)
 
 
 @dataclass(frozen=True)
@@ -265,6 +268,11 @@ class ExampleCount:
     count: int = field(default=0)
 
 
+def example_key(model: str, digest: str) -> str:
+    """The storage key of an example's bytes."""
+    return f"examples/{model}/{digest[:2]}/{digest}"
+
+
 def version_key(model: str, number: int) -> str:
     """The storage key of a version's folder: `models/<model>/<number>`, as TensorFlow Serving wants it."""
     return f"models/{model}/{number}"
@@ -277,8 +285,19 @@ def check_model_name(name: str) -> str:
 
 
 def check_classes(classes: tuple[str, ...]) -> tuple[str, str]:
-    """Return exactly two different class names in the given order, or raise InvalidRequest."""
-    for label in classes:
-        check(re.fullmatch(LABEL_PATTERN, label) is not None, "class name", label, "1-64 characters without / or \\")
-    check(len(classes) == 2 and len(set(classes)) == 2, "classes", list(classes), "exactly two different names")
-    return classes[0], classes[1]
+    """Return exactly two different class names in the given order and one spelling, or raise InvalidRequest."""
+    names = [canonical_label(label) for label in classes]
+    for name in names:
+        check(re.fullmatch(LABEL_PATTERN, name) is not None, "class name", name, "1-64 printable ones but / and \\")
+    check(len(names) == 2 and len(set(names)) == 2, "classes", names, "exactly two different names")
+    return names[0], names[1]
+
+
+def canonical_label(label: str) -> str:
+    """The one spelling of a class name: composed (NFC, where macOS names folders decomposed), no blanks around it."""
+    return unicodedata.normalize("NFC", label).strip(" ")
+
+
+def class_of(label: str, classes: tuple[str, str]) -> str | None:
+    """Which of the two classes a client means by `label`; None where it is neither."""
+    return next((name for name in classes if canonical_label(name) == canonical_label(label)), None)

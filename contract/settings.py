@@ -16,6 +16,7 @@ from contract.records import GatePolicy
 T = TypeVar("T")
 PREFIX = "RIPEN_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+NO_SETTINGS = ("RIPEN_LIFELINE", "RIPEN_API_KEY", "RIPEN_CA_FILE")  # of a parent's, and of the client's
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Settings:
         poll_interval_s: how often the service looks which version should be live.
         max_image_bytes, max_image_pixels: limits per image, checked before decoding.
         max_request_bytes: limit per request body or message.
+        max_import_bytes: limit per imported zip file, packed and unpacked, up to 4 GiB.
         engine_threads, train_threads: CPU threads of an engine (0: one per core), of a training (0: all cores but one).
         lease_s: how long a claimed job stays claimed without a heartbeat.
         job_attempts: how often a job is claimed before it counts as failed.
@@ -75,6 +77,7 @@ class Settings:
     max_image_bytes: int
     max_image_pixels: int
     max_request_bytes: int
+    max_import_bytes: int
     engine_threads: int
     train_threads: int
     lease_s: float
@@ -121,6 +124,7 @@ class Settings:
             max_image_bytes=read.whole("MAX_IMAGE_BYTES", 10 * 2**20, 1024, 2**30),
             max_image_pixels=read.whole("MAX_IMAGE_PIXELS", 25_000_000, 1024, 2**30),
             max_request_bytes=read.whole("MAX_REQUEST_BYTES", 64 * 2**20, 1024, 2**31 - 1),
+            max_import_bytes=read.whole("MAX_IMPORT_BYTES", 2**30, 1024, 2**32 - 1),
             engine_threads=read.whole("ENGINE_THREADS", 0, 0, 1024),
             train_threads=read.whole("TRAIN_THREADS", 0, 0, 1024),
             lease_s=read.real("LEASE_S", 10.0, 0.5, 3600),
@@ -129,11 +133,14 @@ class Settings:
             gate_policy=read.value("GATE_POLICY", "not_worse", GatePolicy, "`not_worse` or `always`"),
         )
         read.refuse_unknown()
-        if settings.rest_port == settings.grpc_port:
-            raise InvalidSetting(f"RIPEN_REST_PORT and RIPEN_GRPC_PORT are both {settings.rest_port}; expected two.")
-        if (settings.tls_cert is None) != (settings.tls_key is None):
-            raise InvalidSetting("Only one of RIPEN_TLS_CERT and RIPEN_TLS_KEY is set; expected both or none.")
+        settings._check_together()
         return settings
+
+    def _check_together(self) -> None:
+        if self.rest_port == self.grpc_port:
+            raise InvalidSetting(f"RIPEN_REST_PORT and RIPEN_GRPC_PORT are both {self.rest_port}; expected two.")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InvalidSetting("Only one of RIPEN_TLS_CERT and RIPEN_TLS_KEY is set; expected both or none.")
 
 
 class _Reader:
@@ -165,7 +172,7 @@ class _Reader:
 
     def refuse_unknown(self) -> None:
         unknown = sorted(name for name in self._environment if name.startswith(PREFIX) and name not in self._known)
-        unknown = [name for name in unknown if name != "RIPEN_LIFELINE"]
+        unknown = [name for name in unknown if name not in NO_SETTINGS]
         if unknown:
             raise InvalidSetting(f"{unknown[0]} is not a setting; known are {', '.join(sorted(self._known))}.")
 

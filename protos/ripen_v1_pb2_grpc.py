@@ -40,6 +40,11 @@ class ClassifierStub:
                 request_serializer=protos_dot_ripen__v1__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=protos_dot_ripen__v1__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.ClassifyStream = channel.stream_stream(
+                '/ripen.v1.Classifier/ClassifyStream',
+                request_serializer=protos_dot_ripen__v1__pb2.ClassifyStreamRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.ClassifyStreamResponse.FromString,
+                _registered_method=True)
 
 
 class ClassifierServicer:
@@ -54,6 +59,15 @@ class ClassifierServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClassifyStream(self, request_iterator, context):
+        """One image per message in, one answer per image out, in the order they came; each by the version that is live then.
+        A bad image, or one for which there was no room at that moment (`overloaded`, `engine_unavailable`,
+        `deadline_exceeded`), has its error in its answer and the stream goes on; all else ends it, after the answers before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClassifierServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +75,11 @@ def add_ClassifierServicer_to_server(servicer, server):
                     servicer.Classify,
                     request_deserializer=protos_dot_ripen__v1__pb2.ClassifyRequest.FromString,
                     response_serializer=protos_dot_ripen__v1__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'ClassifyStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ClassifyStream,
+                    request_deserializer=protos_dot_ripen__v1__pb2.ClassifyStreamRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.ClassifyStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +110,895 @@ class Classifier:
             '/ripen.v1.Classifier/Classify',
             protos_dot_ripen__v1__pb2.ClassifyRequest.SerializeToString,
             protos_dot_ripen__v1__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/ripen.v1.Classifier/ClassifyStream',
+            protos_dot_ripen__v1__pb2.ClassifyStreamRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.ClassifyStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class LearningStub:
+    """What a client may ask of learning: models, labelled images, retrainings, versions.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.CreateModel = channel.unary_unary(
+                '/ripen.v1.Learning/CreateModel',
+                request_serializer=protos_dot_ripen__v1__pb2.CreateModelRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.Model.FromString,
+                _registered_method=True)
+        self.ListModels = channel.unary_unary(
+                '/ripen.v1.Learning/ListModels',
+                request_serializer=protos_dot_ripen__v1__pb2.ListModelsRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
+        self.GetModel = channel.unary_unary(
+                '/ripen.v1.Learning/GetModel',
+                request_serializer=protos_dot_ripen__v1__pb2.GetModelRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.Model.FromString,
+                _registered_method=True)
+        self.PinModel = channel.unary_unary(
+                '/ripen.v1.Learning/PinModel',
+                request_serializer=protos_dot_ripen__v1__pb2.PinModelRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.Model.FromString,
+                _registered_method=True)
+        self.DeleteModel = channel.unary_unary(
+                '/ripen.v1.Learning/DeleteModel',
+                request_serializer=protos_dot_ripen__v1__pb2.DeleteModelRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.Model.FromString,
+                _registered_method=True)
+        self.AddExamples = channel.stream_unary(
+                '/ripen.v1.Learning/AddExamples',
+                request_serializer=protos_dot_ripen__v1__pb2.AddExampleRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.AddExamplesResponse.FromString,
+                _registered_method=True)
+        self.ListExamples = channel.unary_unary(
+                '/ripen.v1.Learning/ListExamples',
+                request_serializer=protos_dot_ripen__v1__pb2.ListExamplesRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.ListExamplesResponse.FromString,
+                _registered_method=True)
+        self.DeleteExample = channel.unary_unary(
+                '/ripen.v1.Learning/DeleteExample',
+                request_serializer=protos_dot_ripen__v1__pb2.DeleteExampleRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.DeletedExample.FromString,
+                _registered_method=True)
+        self.StartJob = channel.unary_unary(
+                '/ripen.v1.Learning/StartJob',
+                request_serializer=protos_dot_ripen__v1__pb2.StartJobRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.Job.FromString,
+                _registered_method=True)
+        self.GetJob = channel.unary_unary(
+                '/ripen.v1.Learning/GetJob',
+                request_serializer=protos_dot_ripen__v1__pb2.GetJobRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.Job.FromString,
+                _registered_method=True)
+        self.ListJobs = channel.unary_unary(
+                '/ripen.v1.Learning/ListJobs',
+                request_serializer=protos_dot_ripen__v1__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.ListJobsResponse.FromString,
+                _registered_method=True)
+        self.WatchJob = channel.unary_stream(
+                '/ripen.v1.Learning/WatchJob',
+                request_serializer=protos_dot_ripen__v1__pb2.WatchJobRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.Job.FromString,
+                _registered_method=True)
+        self.CancelJob = channel.unary_unary(
+                '/ripen.v1.Learning/CancelJob',
+                request_serializer=protos_dot_ripen__v1__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.Job.FromString,
+                _registered_method=True)
+        self.ListVersions = channel.unary_unary(
+                '/ripen.v1.Learning/ListVersions',
+                request_serializer=protos_dot_ripen__v1__pb2.ListVersionsRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.ListVersionsResponse.FromString,
+                _registered_method=True)
+        self.GetVersion = channel.unary_unary(
+                '/ripen.v1.Learning/GetVersion',
+                request_serializer=protos_dot_ripen__v1__pb2.GetVersionRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.Version.FromString,
+                _registered_method=True)
+        self.PromoteVersion = channel.unary_unary(
+                '/ripen.v1.Learning/PromoteVersion',
+                request_serializer=protos_dot_ripen__v1__pb2.PromoteVersionRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.LiveChange.FromString,
+                _registered_method=True)
+        self.RollBack = channel.unary_unary(
+                '/ripen.v1.Learning/RollBack',
+                request_serializer=protos_dot_ripen__v1__pb2.RollBackRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.LiveChange.FromString,
+                _registered_method=True)
+        self.PinVersion = channel.unary_unary(
+                '/ripen.v1.Learning/PinVersion',
+                request_serializer=protos_dot_ripen__v1__pb2.PinVersionRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.Version.FromString,
+                _registered_method=True)
+        self.DeleteVersion = channel.unary_unary(
+                '/ripen.v1.Learning/DeleteVersion',
+                request_serializer=protos_dot_ripen__v1__pb2.DeleteVersionRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.Version.FromString,
+                _registered_method=True)
+
+
+class LearningServicer:
+    """What a client may ask of learning: models, labelled images, retrainings, versions.
+    """
+
+    def CreateModel(self, request, context):
+        """Creates a model or declares its classes; the same again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModels(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetModel(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinModel(self, request, context):
+        """The engine of a pinned model stays loaded, whatever the memory budget says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteModel(self, request, context):
+        """Removes a model with all its images, jobs and versions, for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddExamples(self, request_iterator, context):
+        """Stores labelled images, one per message, each as it comes. One that cannot be used has its error in the answer; the
+        call fails only if every image does, or for reasons that are not an image's. Sending all of them again is safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExamples(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteExample(self, request, context):
+        """Versions that learnt from it stay as they are; the answer names them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartJob(self, request, context):
+        """Queues a retraining and answers at once; repeats with the same idempotency key are the same job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJob(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJobs(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchJob(self, request, context):
+        """The job at once and at each change, lastly as it ended. UNAVAILABLE where the service stops before, or the connection
+        has grown old (an hour): watch it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJob(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVersions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetVersion(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteVersion(self, request, context):
+        """Puts a version live by hand, whatever the gate said; the reason is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBack(self, request, context):
+        """Puts the version live again that the present one replaced.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinVersion(self, request, context):
+        """Retention never removes the files of a pinned version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVersion(self, request, context):
+        """Removes a version's files; its record stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_LearningServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'CreateModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateModel,
+                    request_deserializer=protos_dot_ripen__v1__pb2.CreateModelRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.Model.SerializeToString,
+            ),
+            'ListModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModels,
+                    request_deserializer=protos_dot_ripen__v1__pb2.ListModelsRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'GetModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModel,
+                    request_deserializer=protos_dot_ripen__v1__pb2.GetModelRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.Model.SerializeToString,
+            ),
+            'PinModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinModel,
+                    request_deserializer=protos_dot_ripen__v1__pb2.PinModelRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.Model.SerializeToString,
+            ),
+            'DeleteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteModel,
+                    request_deserializer=protos_dot_ripen__v1__pb2.DeleteModelRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.Model.SerializeToString,
+            ),
+            'AddExamples': grpc.stream_unary_rpc_method_handler(
+                    servicer.AddExamples,
+                    request_deserializer=protos_dot_ripen__v1__pb2.AddExampleRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.AddExamplesResponse.SerializeToString,
+            ),
+            'ListExamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExamples,
+                    request_deserializer=protos_dot_ripen__v1__pb2.ListExamplesRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.ListExamplesResponse.SerializeToString,
+            ),
+            'DeleteExample': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteExample,
+                    request_deserializer=protos_dot_ripen__v1__pb2.DeleteExampleRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.DeletedExample.SerializeToString,
+            ),
+            'StartJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartJob,
+                    request_deserializer=protos_dot_ripen__v1__pb2.StartJobRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.Job.SerializeToString,
+            ),
+            'GetJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJob,
+                    request_deserializer=protos_dot_ripen__v1__pb2.GetJobRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.Job.SerializeToString,
+            ),
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=protos_dot_ripen__v1__pb2.ListJobsRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'WatchJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchJob,
+                    request_deserializer=protos_dot_ripen__v1__pb2.WatchJobRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.Job.SerializeToString,
+            ),
+            'CancelJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJob,
+                    request_deserializer=protos_dot_ripen__v1__pb2.CancelJobRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.Job.SerializeToString,
+            ),
+            'ListVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVersions,
+                    request_deserializer=protos_dot_ripen__v1__pb2.ListVersionsRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.ListVersionsResponse.SerializeToString,
+            ),
+            'GetVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVersion,
+                    request_deserializer=protos_dot_ripen__v1__pb2.GetVersionRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.Version.SerializeToString,
+            ),
+            'PromoteVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteVersion,
+                    request_deserializer=protos_dot_ripen__v1__pb2.PromoteVersionRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.LiveChange.SerializeToString,
+            ),
+            'RollBack': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBack,
+                    request_deserializer=protos_dot_ripen__v1__pb2.RollBackRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.LiveChange.SerializeToString,
+            ),
+            'PinVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinVersion,
+                    request_deserializer=protos_dot_ripen__v1__pb2.PinVersionRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.Version.SerializeToString,
+            ),
+            'DeleteVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVersion,
+                    request_deserializer=protos_dot_ripen__v1__pb2.DeleteVersionRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.Version.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'ripen.v1.Learning', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('ripen.v1.Learning', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Learning:
+    """What a client may ask of learning: models, labelled images, retrainings, versions.
+    """
+
+    @staticmethod
+    def CreateModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/CreateModel',
+            protos_dot_ripen__v1__pb2.CreateModelRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/ListModels',
+            protos_dot_ripen__v1__pb2.ListModelsRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/GetModel',
+            protos_dot_ripen__v1__pb2.GetModelRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/PinModel',
+            protos_dot_ripen__v1__pb2.PinModelRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/DeleteModel',
+            protos_dot_ripen__v1__pb2.DeleteModelRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddExamples(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/ripen.v1.Learning/AddExamples',
+            protos_dot_ripen__v1__pb2.AddExampleRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.AddExamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/ListExamples',
+            protos_dot_ripen__v1__pb2.ListExamplesRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.ListExamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteExample(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/DeleteExample',
+            protos_dot_ripen__v1__pb2.DeleteExampleRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.DeletedExample.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/StartJob',
+            protos_dot_ripen__v1__pb2.StartJobRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/GetJob',
+            protos_dot_ripen__v1__pb2.GetJobRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/ListJobs',
+            protos_dot_ripen__v1__pb2.ListJobsRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ripen.v1.Learning/WatchJob',
+            protos_dot_ripen__v1__pb2.WatchJobRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/CancelJob',
+            protos_dot_ripen__v1__pb2.CancelJobRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/ListVersions',
+            protos_dot_ripen__v1__pb2.ListVersionsRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.ListVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/GetVersion',
+            protos_dot_ripen__v1__pb2.GetVersionRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.Version.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/PromoteVersion',
+            protos_dot_ripen__v1__pb2.PromoteVersionRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.LiveChange.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/RollBack',
+            protos_dot_ripen__v1__pb2.RollBackRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.LiveChange.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/PinVersion',
+            protos_dot_ripen__v1__pb2.PinVersionRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.Version.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/DeleteVersion',
+            protos_dot_ripen__v1__pb2.DeleteVersionRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.Version.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 
 from backends.database import SqlDatabase
@@ -16,6 +17,7 @@ from contract.errors import DatabaseUnavailable, InvalidSetting, LeaseLost, Ripe
 from contract.images import ImageLimits
 from contract.records import JobState
 from contract.settings import Settings
+from retrain.retention import Retention
 from retrain.worker import TRY_AGAIN, Claiming, Worker
 
 LOG = logging.getLogger(__name__)
@@ -41,12 +43,14 @@ def work(settings: Settings) -> int:
     """Claim and run jobs until SIGTERM, Ctrl-C, or the end of whoever started this."""
     database = SqlDatabase(settings.database_url)
     database.migrate()
+    storage = ObjectStorage(settings.storage_url, cache=settings.home / "cache")
     worker = Worker(
         database,
-        ObjectStorage(settings.storage_url, cache=settings.home / "cache"),
+        storage,
         engine=LocalProcessEngine(train_threads=settings.train_threads),
         home=settings.home,
         claiming=Claiming(f"{socket.gethostname()}:{os.getpid()}", settings.lease_s, settings.job_attempts),
+        retention=Retention(database, storage, keep_versions=settings.keep_versions, clock=time.monotonic),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())

@@ -55,7 +55,7 @@ class LabelledImages:
 @dataclass(frozen=True)
 class Dataset:
     """What a training uses. `tune` may be empty; `digest` identifies rows, labels and buckets; `counts` is by
-    "bucket/label"."""
+    "bucket/label"; `last_example` is the newest id among the rows that were read."""
 
     classes: tuple[str, str]
     train: LabelledImages
@@ -63,6 +63,7 @@ class Dataset:
     holdout: LabelledImages
     digest: str
     counts: dict[str, int]
+    last_example: str
     warnings: tuple[str, ...]
 
 
@@ -139,6 +140,7 @@ def load(collection: Collection, storage: Storage, size: tuple[int, int], limits
         holdout=buckets[Bucket.HOLDOUT],
         digest=digest_rows(kept),
         counts=count_by_bucket(kept),
+        last_example=max(example.id for example in collection.examples),
         warnings=tuple(warnings),
     )
 

@@ -86,7 +86,7 @@ def make_version(job: Job, around: Surroundings) -> Job:
     verdict = judge(dataset.holdout.labels, candidate, live=live, policy=job.gate_policy)
 
     report.step("publish", f"{verdict.decision}: {' '.join(verdict.reasons)}")
-    publisher = Publisher(around.database, around.storage, workplace, around.limits)
+    publisher = Publisher(around.database, around.storage, workplace)
     version = publisher.stage(Candidate(job, model, dataset, trained, probabilities, verdict))
 
     report.step("aspire", "publishing" if verdict.decision is Decision.PROMOTE else "publishing without going live")

@@ -12,21 +12,22 @@ import numpy as np
 from contract import artifact
 from contract.artifact import Golden, Manifest
 from contract.errors import GoldenMismatch
-from contract.images import ImageLimits
+from contract.images import ImageLimits, decode_resized
 from contract.ports import Database, Storage
-from contract.records import Decision, Example, Job, Model, Verdict, Version
-from retrain import keras_training, tf_export
-from retrain.dataset import Dataset, LabelledImages, read_encoded
+from contract.records import Decision, Job, Model, Verdict, Version
+from retrain import golden, keras_training, tf_export
+from retrain.dataset import Dataset
 from retrain.evaluation import Probabilities
 from retrain.keras_training import Trained
 from retrain.report import draw_curves
 from retrain.workplace import Workplace, withdraw
 
 EXPORT_TOLERANCE = 1e-4  # the exported network against the trained one
+COMPARED_IMAGES = 32  # of the hold-out, by both networks
 GOLDEN_IMAGES = 16
 WARMUP_IMAGES = 4
+LIMITS = ImageLimits()  # for our own pictures, whatever the service takes
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "opencv-python-headless")
-EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,10 @@ class Candidate:
 class Publisher:
     """Publishes what one job made."""
 
-    def __init__(self, database: Database, storage: Storage, workplace: Workplace, limits: ImageLimits) -> None:
+    def __init__(self, database: Database, storage: Storage, workplace: Workplace) -> None:
         self._database = database
         self._storage = storage
         self._workplace = workplace
-        self._limits = limits
 
     def stage(self, candidate: Candidate) -> Version:
         """Write the version's folder into staging, verify it, and write its manifest.
@@ -66,9 +66,6 @@ class Publisher:
         folder, dataset = self._workplace.staging(candidate.job.attempt), candidate.dataset
         tf_export.export(candidate.trained.model, folder, candidate.answering)
         keras_training.save(candidate.trained.model, str(folder / "model.keras"))
-        tf_export.write_warmup(
-            folder, candidate.job.model, dataset.holdout.pixels[_few(dataset.holdout, WARMUP_IMAGES)]
-        )
         draw_curves(
             folder / "curves.png",
             candidate.trained.history,
@@ -76,9 +73,9 @@ class Publisher:
             metrics=candidate.verdict.candidate,
             classes=dataset.classes,
         )
-        golden = self._verify(candidate, folder)
+        kept = self._verify(candidate, folder)
         number = self._database.allocate_version(candidate.job.id, attempt=candidate.job.attempt)
-        manifest = describe(candidate, number, golden, self._database.now().isoformat())
+        manifest = describe(candidate, number, kept, self._database.now().isoformat())
         digest = artifact.write_manifest(folder, manifest)
         artifact.verify(folder, digest)
         return self._version(candidate, number, digest)
@@ -99,28 +96,28 @@ class Publisher:
             raise
 
     def _verify(self, candidate: Candidate, folder: Path) -> Golden:
-        """Read the SavedModel back: it must answer as the trained network, on pixels and on encoded images."""
-        holdout = candidate.dataset.holdout
-        chosen = _few(holdout, GOLDEN_IMAGES)
-        files = self._copy_golden(folder, [holdout.examples[place] for place in chosen])
+        """Read the SavedModel back: it must answer as the trained network; then let it answer our own pictures."""
         published = tf_export.Published(folder, candidate.answering.image_size)
-        probabilities = published.score(((folder / file).read_bytes() for file in files), self._limits)
-        worst = float(np.max(np.abs(probabilities - candidate.probabilities[chosen])))
+        pixels = candidate.dataset.holdout.pixels
+        compared = np.linspace(0, len(pixels) - 1, min(COMPARED_IMAGES, len(pixels)), dtype=int)
+        worst = float(np.max(np.abs(published.score_pixels(pixels[compared]) - candidate.probabilities[compared])))
         if not worst <= EXPORT_TOLERANCE:
             raise GoldenMismatch(
-                f"The exported network differs from the trained one by {worst:.2g} on the golden images; at most "
+                f"The exported network differs from the trained one by {worst:.2g} on hold-out images; at most "
                 f"{EXPORT_TOLERANCE} is accepted. Nothing was published."
             )
-        return Golden(files, {tf_export.RUNTIME: tuple(float(value) for value in probabilities)})
+        return self._draw_golden(candidate, folder, published)
 
-    def _copy_golden(self, folder: Path, examples: list[Example]) -> tuple[str, ...]:
-        """Copy hold-out images as they were uploaded; return their paths inside the folder."""
-        (folder / "golden").mkdir()
-        files: list[str] = []
-        for example, data in zip(examples, read_encoded(self._storage, examples), strict=True):
-            files.append(f"golden/{len(files):02d}.{EXTENSIONS[example.format]}")
-            (folder / files[-1]).write_bytes(data)
-        return tuple(files)
+    def _draw_golden(self, candidate: Candidate, folder: Path, published: tf_export.Published) -> Golden:
+        """Write golden images and warm-up requests: drawn ones, so that no user's image is in a version's folder."""
+        pool = golden.draw_pool()
+        probabilities = published.score((drawing.data for drawing in pool), LIMITS)
+        chosen = golden.choose_spread(probabilities, GOLDEN_IMAGES)
+        drawings = [pool[place] for place in chosen]
+        images = [decode_resized(one.data, *candidate.answering.image_size, LIMITS) for one in drawings[:WARMUP_IMAGES]]
+        tf_export.write_warmup(folder, candidate.job.model, np.stack(images))
+        files = golden.write(folder, drawings)
+        return Golden(files, {tf_export.RUNTIME: tuple(float(value) for value in probabilities[chosen])})
 
     def _version(self, candidate: Candidate, number: int, manifest_sha256: str) -> Version:
         return Version(
@@ -133,10 +130,11 @@ class Publisher:
             training_seconds=candidate.trained.seconds,
             manifest_sha256=manifest_sha256,
             created_at=self._database.now(),
+            last_example=candidate.dataset.last_example,
         )
 
 
-def describe(candidate: Candidate, number: int, golden: Golden, created_at: str) -> Manifest:
+def describe(candidate: Candidate, number: int, kept: Golden, created_at: str) -> Manifest:
     """Everything that a version's manifest says, except its files' digests."""
     job, dataset, trained = candidate.job, candidate.dataset, candidate.trained
     return Manifest(
@@ -158,14 +156,6 @@ def describe(candidate: Candidate, number: int, golden: Golden, created_at: str)
         data_digest=dataset.digest,
         examples=dataset.counts,
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
-        golden=golden,
+        golden=kept,
         decoder_differences=tf_export.DECODER_DIFFERENCES,
     )
-
-
-def _few(holdout: LabelledImages, count: int) -> list[int]:
-    """Places of at most `count` hold-out images, both classes in turn."""
-    by_class = [np.flatnonzero(holdout.labels == label).tolist() for label in (0, 1)]
-    longest = max(map(len, by_class))
-    turns = [places[turn] for turn in range(longest) for places in by_class if turn < len(places)]
-    return turns[:count]

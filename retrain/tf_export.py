@@ -73,7 +73,7 @@ def write_warmup(folder: Path, model_name: str, images: Pixels) -> None:
     Args:
         folder: the version's.
         model_name: the model's name in the requests.
-        images: (N, H, W, 3) uint8 hold-out images; stored as PNG, which every decoder reads.
+        images: (N, H, W, 3) uint8, drawn; stored as PNG, which every decoder reads.
     """
     path = folder / WARMUP
     path.parent.mkdir(parents=True, exist_ok=True)

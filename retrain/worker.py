@@ -8,6 +8,7 @@ from pathlib import Path
 from contract.errors import LeaseLost, RipenError, TrainingFailed, Unavailable
 from contract.ports import Database, JobEngine, RunningJob, Storage
 from contract.records import Failure, Job, JobState
+from retrain.retention import Retention
 from retrain.workplace import Workplace, all_workplaces
 
 LOG = logging.getLogger(__name__)
@@ -31,13 +32,21 @@ class Worker:
     """One job at a time, until it is told to stop."""
 
     def __init__(
-        self, database: Database, storage: Storage, *, engine: JobEngine, home: Path, claiming: Claiming
+        self,
+        database: Database,
+        storage: Storage,
+        *,
+        engine: JobEngine,
+        home: Path,
+        claiming: Claiming,
+        retention: Retention,
     ) -> None:
         self._database = database
         self._storage = storage
         self._engine = engine
         self._home = home
         self._claiming = claiming
+        self._retention = retention
         self._polls_per_beat = max(1, round(claiming.lease_s / 4 / POLL_S))
         self._kept: set[Path] = set()
         self._stopping = threading.Event()
@@ -54,6 +63,7 @@ class Worker:
                 worked = self.do_next()
                 back_off_s = POLL_S
                 if not worked:
+                    self._retention.run_if_due()
                     self._stopping.wait(POLL_S)
             except Exception as error:  # whatever it is, the next job may go better
                 LOG.warning("waiting %.1f s", back_off_s, exc_info=None if isinstance(error, RipenError) else error)
@@ -79,6 +89,7 @@ class Worker:
             self._database.end_job(job.id, attempt=job.attempt, state=JobState.FAILED, failure=failure)
         finally:
             self._clean_up(Workplace(self._home, job.id))
+            self._retention.hasten()
         return True
 
     def _see_through(self, job: Job, running: RunningJob) -> None:

@@ -2,14 +2,15 @@
 
 import click
 
-from ripen import command_up, commands
+from ripen import command_backup, command_keys, command_models, command_up, commands
 from ripen.options import Commands
 
 SECTIONS = {
     "Start": ("up", "sample"),
     "Ask": ("predict",),
     "Teach": ("label", "import", "examples", "retrain", "jobs", "cancel"),
-    "Versions": ("versions", "promote", "rollback"),
+    "Versions": ("models", "versions", "promote", "rollback", "pin", "unpin", "delete"),
+    "Look after": ("keys", "audit", "backup", "restore", "doctor"),
 }
 
 
@@ -36,6 +37,15 @@ for command in (
     commands.versions,
     commands.promote,
     commands.rollback,
+    command_keys.keys,
+    command_keys.audit,
+    command_models.models,
+    command_models.pin,
+    command_models.unpin,
+    command_models.delete,
+    command_backup.backup,
+    command_backup.restore,
+    command_backup.doctor,
 ):
     main.add_command(command)
 

@@ -72,6 +72,16 @@ class Added:
 
 
 @dataclass(frozen=True)
+class ImportedArchive:
+    """What became of a zip's files: new examples per class, images that were there before, files that are no images."""
+
+    added: dict[str, int]
+    duplicates: int
+    skipped: int
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True)
 class Example:
     """One labelled image as it is stored."""
 
@@ -80,6 +90,29 @@ class Example:
     label: str
     bucket: str
     digest: str
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A version that an image went into, and as what; a pruned one has no files any more."""
+
+    version: int
+    bucket: str
+    pruned: bool
+
+
+@dataclass(frozen=True)
+class DeletedExample:
+    """A deleted image and the versions that it went into: they learnt from it, were judged on it, or hold a copy."""
+
+    id: str
+    file: str
+    label: str
+    bucket: str
+    digest: str
+    trained_versions: tuple[Trace, ...]
+    judged_versions: tuple[Trace, ...]
+    copies_in: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -107,6 +140,7 @@ class Model:
     name: str
     classes: tuple[str, str] | None
     live_version: int | None
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,6 +236,8 @@ class Version:
     training_seconds: float
     parent: int | None = None
     status: ServiceStatus = field(default_factory=ServiceStatus)
+    pinned: bool = False
+    pruned_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Bootstrap:
             RipenClientError: the service said no.
         """
         self._wait_until_ready()
-        sample = self._is_sample(self.client.create_model())
+        sample = self._is_sample(self.client.ensure_model())
         jobs = self.client.jobs()  # before the versions: a job that ends in between has its version there
         if self.client.versions().versions:
             self._say_that_data_waits()

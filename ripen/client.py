@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
@@ -10,12 +10,25 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from ripen.answers import Added, Answer, Examples, Job, LiveChange, Model, Versions
-from ripen.connection import COME_BACK_LATER, Connection, File, Request
+from ripen.answers import (
+    Added,
+    Answer,
+    DeletedExample,
+    Examples,
+    ImportedArchive,
+    Job,
+    LiveChange,
+    Model,
+    Version,
+    Versions,
+)
+from ripen.connection import COME_BACK_LATER, Connection, File, Request, Upload
+from ripen.credentials import Trust
 from ripen.errors import ApiError, ServiceUnreachable
 
 DEFAULT_URL = "http://127.0.0.1:8501"
 DEFAULT_MODEL = "default"
+NOT_FOUND = 404
 RECONNECTS = 40
 RECONNECT_PAUSE_S = 0.5
 Image = bytes | str | Path
@@ -29,16 +42,30 @@ class Client:
         url: where the service's REST API listens.
         model: which yes/no question.
         timeout_s: per request, in seconds.
+        api_key: where the service asks for one; None is the environment's RIPEN_API_KEY, if it is set.
+        trust: a PEM file of the authorities to trust over https, or an SSL context; None is RIPEN_CA_FILE, or the
+            authorities that everybody trusts.
+
+    Raises:
+        InvalidCredentials: key or file cannot be used.
 
     Every method raises `ServiceUnreachable`, `UnexpectedAnswer` or `ApiError`. Requests that may be repeated safely
     are, a few times, if the connection fails or the service answers 429 or 503.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, model: str = DEFAULT_MODEL, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        model: str = DEFAULT_MODEL,
+        timeout_s: float = 30.0,
+        *,
+        api_key: str | None = None,
+        trust: Trust = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self.model = model
         self._query = {"model": model}
-        self._connection = Connection(self.url, timeout_s)
+        self._connection = Connection(self.url, timeout_s, api_key, trust)
 
     def __enter__(self) -> "Client":
         return self
@@ -77,6 +104,29 @@ class Client:
         """This client's model: its classes and its declared version."""
         return self._connection.ask(Model, Request("GET", f"/api/v1/models/{_quoted(self.model)}"))
 
+    def ensure_model(self) -> Model:
+        """This client's model, made where there is none; a key without the role `admin` can get one that there is."""
+        try:
+            return self.get_model()
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
+            return self.create_model()
+
+    def models(self) -> tuple[Model, ...]:
+        """All models of the service."""
+        return self._connection.ask(_Models, Request("GET", "/api/v1/models")).models
+
+    def pin_model(self, *, pinned: bool = True) -> Model:
+        """Keep this client's model loaded whatever the memory budget says, or no longer."""
+        path = f"/api/v1/models/{_quoted(self.model)}"
+        return self._connection.ask(Model, Request("PATCH", path, json={"pinned": pinned}))
+
+    def delete_model(self) -> Model:
+        """Remove this client's model with all its images, jobs and versions. There is no way back."""
+        path = f"/api/v1/models/{_quoted(self.model)}"
+        return self._connection.ask(Model, Request("DELETE", path, repeatable=False))
+
     def add_examples(self, images: Image | Sequence[Image], label: str, *, bucket: str | None = None) -> Added:
         """Store labelled images; the same bytes twice are one example.
 
@@ -92,6 +142,19 @@ class Client:
         request = Request("POST", "/api/v1/examples", self._query, form=form, files=_files(images))
         return self._connection.ask(Added, request)
 
+    def import_archive(
+        self, path: str | Path, *, partial: bool = False, on_sent: Callable[[int, int], None] = lambda *_: None
+    ) -> ImportedArchive:
+        """Store a zip of labelled images: `<class>/`, or `train/<class>/` and `validation/<class>/`.
+
+        Args:
+            partial: store what can be stored and list the rest; else one bad image refuses all of them.
+            on_sent: called with (bytes sent, bytes in all).
+        """
+        query = {**self._query, "partial": "true"} if partial else self._query
+        upload = Upload("/api/v1/examples:import", Path(path), "application/zip", query)
+        return self._connection.upload(ImportedArchive, upload, on_sent)
+
     def examples(
         self, *, label: str | None = None, bucket: str | None = None, limit: int = 100, after: str | None = None
     ) -> Examples:
@@ -99,6 +162,11 @@ class Client:
         asked = {"label": label, "bucket": bucket, "limit": str(limit), "after": after}
         query = self._query | {name: value for name, value in asked.items() if value is not None}
         return self._connection.ask(Examples, Request("GET", "/api/v1/examples", query))
+
+    def delete_example(self, example_id: str) -> DeletedExample:
+        """Remove a labelled image; the answer names the versions that it went into."""
+        path = f"/api/v1/examples/{_quoted(example_id)}"
+        return self._connection.ask(DeletedExample, Request("DELETE", path, self._query, repeatable=False))
 
     # Jobs
     def retrain(
@@ -166,6 +234,15 @@ class Client:
         )
         return self._connection.ask(LiveChange, request)
 
+    def pin(self, version: int, *, pinned: bool = True) -> Version:
+        """Keep a version's files whatever retention says, or no longer."""
+        verb = "pin" if pinned else "unpin"
+        return self._connection.ask(Version, Request("POST", f"/api/v1/versions/{version}:{verb}", self._query))
+
+    def delete_version(self, version: int) -> Version:
+        """Remove a version's files; its record stays."""
+        return self._connection.ask(Version, Request("DELETE", f"/api/v1/versions/{version}", self._query))
+
     def rollback(self, reason: str = "") -> LiveChange:
         """Put the version live again that the present one replaced."""
         request = Request("POST", "/api/v1/versions:rollback", self._query, {"reason": reason}, repeatable=False)
@@ -181,6 +258,10 @@ class Client:
                 return str(error)
             raise
         return None
+
+
+class _Models(msgspec.Struct):
+    models: tuple[Model, ...]
 
 
 class _Jobs(msgspec.Struct):

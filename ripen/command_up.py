@@ -3,11 +3,10 @@
 import os
 import shlex
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,13 +14,15 @@ from types import FrameType
 import click
 import msgspec
 
+from ripen.administration import home_environment
 from ripen.answers import Version
 from ripen.bootstrap import SAMPLE, Bootstrap
 from ripen.client import DEFAULT_MODEL, Client, Setting
 from ripen.dataset_folder import read_dataset
 from ripen.display import Screen
 from ripen.errors import CannotStart
-from ripen.options import model_option, with_screen
+from ripen.listen import Listen, listen_options
+from ripen.options import home_option, model_option, with_screen
 from ripen.supervisor import Program, Supervisor
 
 PROGRAMS = (
@@ -29,17 +30,19 @@ PROGRAMS = (
     Program("worker", (sys.executable, "-m", "retrain", "worker")),
 )
 EXIT_INTERRUPTED = 130
-HOST = "127.0.0.1"
+WITH_KEY = ", with RIPEN_API_KEY (and RIPEN_CA_FILE or curl --cacert, where the certificate is of your own authority)"
+BEARER = ' -H "Authorization: Bearer $RIPEN_API_KEY"'
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where everything answers, and one image to try with."""
+    """Where everything answers, and whether it asks for API keys there."""
 
     rest: str
     grpc: str
     docs: str
     metrics: str
+    keys: bool
 
 
 @click.command()
@@ -47,40 +50,30 @@ class Addresses:
 @click.option("--backbone", help="A Keras Applications name, or Compact; MobileNetV2 if it can have its weights.")
 @click.option("--alpha", type=float, help="Width multiplier of the MobileNets.")
 @click.option("--weights", help="auto, imagenet, none, or a weights file.  [default: auto]")
-@click.option("--rest-port", type=click.IntRange(1, 65535), default=8501, envvar="RIPEN_REST_PORT", show_default=True)
-@click.option("--grpc-port", type=click.IntRange(1, 65535), default=8500, envvar="RIPEN_GRPC_PORT", show_default=True)
-@click.option(
-    "--home",
-    type=click.Path(path_type=Path),
-    default=Path("var"),
-    envvar="RIPEN_HOME",
-    show_default=True,
-    help="Folder that holds all state.",
-)
+@listen_options
+@home_option
 @model_option
 @with_screen
-def up(
-    screen: Screen, /, data: Path | None, rest_port: int, grpc_port: int, home: Path, model: str, **recipe: Setting
-) -> None:
+def up(screen: Screen, /, data: Path | None, home: Path, listen: Listen, model: str, **recipe: Setting) -> None:
     """Start everything on this machine. Example: ripen up --data pictures/
 
     Starts the service and the retrain worker, and makes a first version where there is none: from DIR, or from a drawn
     sample set of apples and oranges. Ctrl-C drains and stops all of it; the next start continues where it was.
     """
     dataset = None if data is None else read_dataset(data)
-    _refuse_taken_port(rest_port)
-    environment = child_environment(home, rest_port, grpc_port, recipe)
+    listen.check_key(home)
+    listen.refuse_taken_port()
+    environment = child_environment(home, listen, recipe)
     supervisor = Supervisor(
         PROGRAMS, environment, _make_logs(home), say=lambda line: screen.say(line, "yellow"), on_failure=_wake_main
     )
-    addresses = _addresses(rest_port, grpc_port)
     ready = False
-    with _interruptible(supervisor), Client(addresses.rest, model) as client:
+    with _interruptible(supervisor), Client(listen.rest_url, model, trust=listen.trust) as client:
         try:
             supervisor.start()
             version = Bootstrap(client, screen, home, dataset).run()
             ready = True
-            _announce(screen, addresses, client, home, version)
+            _announce(screen, _addresses(listen), client, home, version)
             while True:
                 signal.pause()
         except KeyboardInterrupt:
@@ -93,7 +86,7 @@ def up(
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
 
-def child_environment(home: Path, rest_port: int, grpc_port: int, recipe: dict[str, Setting]) -> dict[str, str]:
+def child_environment(home: Path, listen: Listen, recipe: dict[str, Setting]) -> dict[str, str]:
     """The environment of service and worker: this one, and what the options say.
 
     Raises:
@@ -102,14 +95,7 @@ def child_environment(home: Path, rest_port: int, grpc_port: int, recipe: dict[s
     changes = {name: value for name, value in recipe.items() if value is not None}
     if isinstance(weights := changes.get("weights"), str) and Path(weights).is_file():
         changes["weights"] = str(Path(weights).resolve())
-    environment = {
-        **os.environ,
-        "RIPEN_HOME": str(home),
-        "RIPEN_HOST": HOST,  # where `up` asks and what it announces, whatever other loopback was set
-        "RIPEN_REST_PORT": str(rest_port),
-        "RIPEN_GRPC_PORT": str(grpc_port),
-        "PYTHONSAFEPATH": "1",  # or a folder `service` where the user stands would be started instead of ours
-    }
+    environment = {**home_environment(home), **listen.settings}
     if changes:
         environment["RIPEN_RECIPE"] = msgspec.json.encode({**_recipe_so_far(), **changes}).decode()
     return environment
@@ -136,18 +122,10 @@ def _make_logs(home: Path) -> Path:
     return logs
 
 
-def _refuse_taken_port(port: int) -> None:
-    """Refuse to go on where something answers already: it would be taken for the service that is being started."""
-    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
-        raise CannotStart(
-            f"Port {port} is taken by another process; stop that one, "
-            "or choose another port with --rest-port (RIPEN_REST_PORT)."
-        )
-
-
-def _addresses(rest_port: int, grpc_port: int) -> Addresses:
-    rest = f"http://{HOST}:{rest_port}"
-    return Addresses(rest, f"{HOST}:{grpc_port}", f"{rest}/docs", f"{rest}/metrics")
+def _addresses(listen: Listen) -> Addresses:
+    return Addresses(
+        listen.rest_url, listen.grpc_address, f"{listen.rest_url}/docs", f"{listen.rest_url}/metrics", listen.wants_keys
+    )
 
 
 @contextmanager
@@ -192,13 +170,15 @@ def _draw_addresses(screen: Screen, addresses: Addresses, client: Client, home: 
     model = "" if client.model == DEFAULT_MODEL else f" --model {client.model}"
     options = f" --url {addresses.rest}{model}"
     query = "" if client.model == DEFAULT_MODEL else f"?model={client.model}"
+    with_key, bearer = (WITH_KEY, BEARER) if addresses.keys else ("", "")
+    send = f"curl{bearer} -H 'Content-Type: image/jpeg' --data-binary @{file}"
     for line in (
         f"  REST     {addresses.rest}/api/v1",
         f"  gRPC     {addresses.grpc}",
         f"  API      {addresses.docs}",
         f"  metrics  {addresses.metrics}",
-        "Try in another terminal:",
-        f"  curl -H 'Content-Type: image/jpeg' --data-binary @{file} {addresses.rest}/api/v1/predict{query}",
+        f"Try in another terminal{with_key}:",
+        f"  {send} {addresses.rest}/api/v1/predict{query}",
         f"  ripen label {file} --label {shlex.quote(classes[0])}{options}",
         f"  ripen retrain --wait{options}",
     ):

@@ -8,7 +8,8 @@ from ripen.client import Client, Setting
 from ripen.dataset_folder import LabelledFile, read_dataset
 from ripen.display import Screen, describe_outcome
 from ripen.options import EXIT_REFUSED, with_client, with_screen
-from ripen.sending import add_files, import_dataset, predict_files
+from ripen.sending import Imported, add_files, import_dataset, import_zip, predict_files
+from ripen.zip_dataset import is_zip
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 files_argument = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=EXISTING)
@@ -40,20 +41,30 @@ def label(client: Client, screen: Screen, /, files: tuple[Path, ...], label: str
 
 
 @click.command("import")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR|FILE.zip", type=click.Path(path_type=Path))
 @with_client
 def import_folder(client: Client, screen: Screen, /, folder: Path) -> None:
-    """Store a folder of labelled images. Example: ripen import data/
+    """Store a folder or zip of labelled images. Example: ripen import data/
 
     DIR has train/CLASS/ for two classes, and may have validation/CLASS/ (or val, valid, test), which is kept for
-    judging; or it has the two CLASS/ folders directly. Importing the same folder again adds only what is new.
+    judging; or it has the two CLASS/ folders directly. A zip has the same inside. Importing the same again adds only
+    what is new.
     """
-    dataset = read_dataset(folder)
-    with screen.counting(f"importing {len(dataset.files)} images") as on_progress:
-        result = import_dataset(client, dataset, on_progress)
+    result = _import_zip(client, screen, folder) if is_zip(folder) else _import_folder(client, screen, folder)
     screen.show(result, lambda: screen.imported(result))
     if not result.added and not result.duplicates:
         raise click.exceptions.Exit(EXIT_REFUSED)
+
+
+def _import_folder(client: Client, screen: Screen, folder: Path) -> Imported:
+    dataset = read_dataset(folder)
+    with screen.counting(f"importing {len(dataset.files)} images") as on_progress:
+        return import_dataset(client, dataset, on_progress)
+
+
+def _import_zip(client: Client, screen: Screen, path: Path) -> Imported:
+    with screen.counting(f"sending {path.name}", of_bytes=True) as on_sent:
+        return import_zip(client, path, on_sent)
 
 
 @click.command()

@@ -1,13 +1,15 @@
 """HTTP to the service: repeats what may be repeated, and turns every foreign error into one of ours. Neither line."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from pathlib import Path
+from typing import IO, TypeVar
 
 import httpx
 import msgspec
 
+from ripen.credentials import KEY_VARIABLE, Trust, authorization, trusted
 from ripen.errors import ApiError, ServiceUnreachable, UnexpectedAnswer
 
 T = TypeVar("T")
@@ -15,7 +17,10 @@ REPEATS = 4
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 COME_BACK_LATER = (429, 503)
+UNAUTHENTICATED = 401
 SILENCE_S = 30.0  # of an event stream; the service sends a comment every 10 s
+UPLOAD_ANSWER_S = 3600.0  # every image of an archive is decoded before the answer
+PIECE_BYTES = 2**18
 File = tuple[str, bytes]  # name and content
 
 
@@ -31,6 +36,16 @@ class Request:
     files: tuple[File, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file that is sent as the body of a POST, a piece at a time, and may take long to be answered."""
+
+    path: str
+    file: Path
+    content_type: str
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 class _ErrorBody(msgspec.Struct):
@@ -49,13 +64,18 @@ class Connection:
     Args:
         url: without a path.
         timeout_s: for connecting, and for each wait on the socket.
+        api_key, trust: as the client's.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, api_key: str | None = None, trust: Trust = None) -> None:
         self._url = url
+        headers = authorization(api_key)
+        self._has_key = bool(headers)
         try:
             # No proxies out of the environment: the service listens on loopback, where no proxy reaches it.
-            self._http = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
+            self._http = httpx.Client(
+                base_url=url, timeout=timeout_s, headers=headers, verify=trusted(trust), trust_env=False
+            )
         except httpx.InvalidURL as error:
             raise ServiceUnreachable(
                 f"{url!r} is not a URL ({error}); expected one like http://127.0.0.1:8501."
@@ -72,6 +92,29 @@ class Connection:
             ServiceUnreachable, UnexpectedAnswer, ApiError
         """
         response = self._send_repeatedly(request)
+        if not response.is_success:
+            raise self._refusal(response)
+        return self._decoded(answer, response, response.content)
+
+    def upload(self, answer: type[T], upload: Upload, on_sent: Callable[[int, int], None]) -> T:
+        """Send a file and decode its answer.
+
+        Args:
+            on_sent: called with (bytes sent, bytes in all).
+
+        Raises:
+            ServiceUnreachable, UnexpectedAnswer, ApiError
+        """
+        headers = {"Content-Type": upload.content_type, "Content-Length": str(upload.file.stat().st_size)}
+        timeout = httpx.Timeout(self._http.timeout.connect, read=UPLOAD_ANSWER_S)
+        with upload.file.open("rb") as file:
+            pieces = _pieces(file, int(headers["Content-Length"]), on_sent)
+            try:
+                response = self._http.post(
+                    upload.path, params=upload.query, content=pieces, headers=headers, timeout=timeout
+                )
+            except httpx.TransportError as error:
+                raise self.unreachable(error) from error
         if not response.is_success:
             raise self._refusal(response)
         return self._decoded(answer, response, response.content)
@@ -137,13 +180,27 @@ class Connection:
             body = msgspec.json.decode(response.content, type=_ErrorAnswer).error
         except msgspec.DecodeError:
             return self._unexpected(response)
-        return ApiError(body.code, body.message, status=response.status_code, request_id=body.request_id)
+        message = body.message if response.status_code != UNAUTHENTICATED else self._explain_key(body.message)
+        return ApiError(body.code, message, status=response.status_code, request_id=body.request_id)
+
+    def _explain_key(self, message: str) -> str:
+        if self._has_key:
+            return f"{message} The one in {KEY_VARIABLE} was sent; `ripen keys list` shows which are live."
+        return f"{self._url} asks for an API key; set {KEY_VARIABLE} to one. `ripen keys add` makes one over there."
 
     def _unexpected(self, response: httpx.Response) -> UnexpectedAnswer:
         return UnexpectedAnswer(
             f"{self._url} answered {response.request.method} {response.request.url.path} with status "
             f"{response.status_code} and a body that is not Ripen's; is another program listening there?"
         )
+
+
+def _pieces(file: IO[bytes], size: int, on_sent: Callable[[int, int], None]) -> Iterator[bytes]:
+    sent = 0
+    while piece := file.read(min(PIECE_BYTES, size - sent)):  # not more than was announced, should it grow meanwhile
+        yield piece
+        sent += len(piece)
+        on_sent(sent, size)
 
 
 def _retry_after_s(response: httpx.Response, otherwise_s: float) -> float:

@@ -6,6 +6,7 @@ Either `train/<class>/` with an optional `validation/<class>/` (also `val`, `val
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from ripen.errors import InvalidFolder
 
@@ -70,7 +71,7 @@ def check_classes(dataset: DatasetFolder, classes: Sequence[str]) -> None:
     Raises:
         InvalidFolder: they are others.
     """
-    if set(classes) != set(dataset.classes):
+    if {normalize("NFC", name) for name in classes} != {normalize("NFC", name) for name in dataset.classes}:  # macOS
         raise InvalidFolder(
             f"{dataset.folder} has the classes {_either(dataset.classes)}, but the model's are {_either(classes)} and "
             "never change; rename the folders or import into another model with --model NAME."

@@ -10,7 +10,15 @@ from contextlib import contextmanager
 import msgspec
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from ripen.answers import Epoch, Examples, Job, Versions
@@ -53,12 +61,21 @@ class Screen:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(str(error))}[/red]")
 
     @contextmanager
-    def counting(self, what: str) -> Iterator[Callable[[int, int], None]]:
+    def counting(self, what: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
         """A progress bar; yields the function that moves it to (done, in all)."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        count = DownloadColumn() if of_bytes else MofNCompleteColumn()
+        columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
         with self._progress(*columns) as progress:
             task = progress.add_task(escape(what), total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
+
+    @contextmanager
+    def moving(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """A progress bar of bytes, with the time that is left; yields the function that moves it to (done, in all)."""
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with self._progress(*columns) as progress:
+            task = progress.add_task(escape(what), total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total or None)
 
     def follow(self, jobs: Iterable[Job]) -> Job:
         """Show a job's progress until it ends, and return it as it ended."""

@@ -5,6 +5,8 @@ RipenClientError
 ├── UnexpectedAnswer      something answers, but not Ripen
 ├── ApiError              the service said no; `code` is its stable name for why
 ├── InvalidFolder         a dataset folder that cannot be imported
+├── InvalidCredentials    an API key or a CA file that cannot be used; nothing was sent
+├── CommandFailed         a command on the local home failed
 └── CannotStart           the service, the worker or a first version cannot be had
 """
 
@@ -51,6 +53,23 @@ class ApiError(RipenClientError):
 
 class InvalidFolder(RipenClientError):
     """A dataset folder that cannot be imported; nothing was sent."""
+
+
+class InvalidCredentials(RipenClientError):
+    """An API key or a CA file that cannot be used; nothing was sent."""
+
+
+class CommandFailed(RipenClientError):
+    """A command on the local home failed.
+
+    Args:
+        message: what it said.
+        bad_setting: whether a setting is what has to be mended.
+    """
+
+    def __init__(self, message: str, *, bad_setting: bool = False) -> None:
+        super().__init__(message)
+        self.bad_setting = bad_setting
 
 
 class CannotStart(RipenClientError):

@@ -3,13 +3,14 @@
 import errno
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 import click
 
 from ripen.client import DEFAULT_MODEL, DEFAULT_URL, Client
 from ripen.display import Screen
-from ripen.errors import InvalidFolder, RipenClientError, ServiceUnreachable
+from ripen.errors import InvalidCredentials, InvalidFolder, RipenClientError, ServiceUnreachable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,6 +20,14 @@ EXIT_UNREACHABLE = 3
 
 model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Which yes/no question.")
 url_option = click.option("--url", default=DEFAULT_URL, show_default=True, help="Where the service listens.")
+home_option = click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    default=Path("var"),
+    envvar="RIPEN_HOME",
+    show_default=True,
+    help="Folder that holds all state.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout; words on stderr.")
 
 
@@ -59,7 +68,8 @@ def exit_status(error: RipenClientError) -> int:
     """The exit status that tells a script what went wrong."""
     if isinstance(error, ServiceUnreachable):
         return EXIT_UNREACHABLE
-    return EXIT_USAGE if isinstance(error, InvalidFolder) else EXIT_REFUSED
+    usage = isinstance(error, InvalidFolder | InvalidCredentials) or getattr(error, "bad_setting", False)
+    return EXIT_USAGE if usage else EXIT_REFUSED
 
 
 def with_screen(command: Callable[Concatenate[Screen, P], R]) -> Callable[P, R]:

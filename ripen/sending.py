@@ -15,6 +15,7 @@ from ripen.answers import Added, ErrorText, Rejected
 from ripen.client import Client
 from ripen.dataset_folder import DatasetFolder, LabelledFile, check_classes
 from ripen.errors import ApiError
+from ripen.zip_dataset import read_zip_classes
 
 T = TypeVar("T")
 FILES_PER_REQUEST = 16
@@ -63,9 +64,24 @@ def import_dataset(client: Client, dataset: DatasetFolder, on_progress: Callable
     Raises:
         InvalidFolder: the model has other classes.
     """
-    classes = client.create_model().classes or client.create_model(dataset.classes).classes
+    classes = client.ensure_model().classes or client.create_model(dataset.classes).classes
     check_classes(dataset, classes or dataset.classes)
     return Imported(skipped=len(dataset.skipped)).plus(add_files(client, dataset.files, on_progress))
+
+
+def import_zip(client: Client, path: Path, on_sent: Callable[[int, int], None]) -> Imported:
+    """Declare the model's classes where it has none, then send a zip of labelled images as it is.
+
+    Args:
+        on_sent: called with (bytes sent, bytes in all).
+
+    Raises:
+        InvalidFolder: the model has no classes, and the zip has not exactly two.
+    """
+    if client.ensure_model().classes is None:
+        client.create_model(read_zip_classes(path))
+    answer = client.import_archive(path, partial=True, on_sent=on_sent)
+    return Imported(sum(answer.added.values()), answer.duplicates, answer.rejected, answer.skipped)
 
 
 def add_files(

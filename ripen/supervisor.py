@@ -6,6 +6,7 @@ its stdin is a pipe that nobody writes to, and `RIPEN_LIFELINE` tells it to watc
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -18,6 +19,7 @@ EXIT_BAD_SETTING = 78  # EX_CONFIG of sysexits.h: starting again cannot help
 STABLE_S = 10.0
 LONGEST_DELAY_S = 30.0
 POLL_S = 0.1
+MAX_LOG_BYTES = 10 * 2**20  # and as much again in one older file
 STOP_TIMEOUT_S = 25.0  # the service drains for up to 20 s
 
 
@@ -57,6 +59,7 @@ class Child:
 
     def start(self) -> None:
         """Start a process; its output goes to the end of the log."""
+        self.cap_log()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -69,6 +72,19 @@ class Child:
             )
         self._started = time.monotonic()
         self.restart_at: float | None = None
+
+    def cap_log(self) -> None:
+        """Begin the log anew once it is long, and keep the old one beside it as `.1`.
+
+        The process appends to an open file, so that the file is emptied and not renamed; what it writes in the moment
+        between copy and cut is lost.
+        """
+        if not self.log.exists() or self.log.stat().st_size <= MAX_LOG_BYTES:
+            return
+        with contextlib.suppress(OSError):  # a full disk: the cut is what helps
+            shutil.copyfile(self.log, self.log.with_name(f"{self.log.name}.1"))
+        os.truncate(self.log, 0)
+        self._log_start = 0
 
     def ended(self) -> int | None:
         """The exit status of a process that has ended and is not yet dealt with."""
@@ -167,6 +183,7 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._stopping.wait(POLL_S):
             for child in self._children:
+                child.cap_log()
                 status = child.ended()
                 if status is not None and not self._handle_end(child, status):
                     return

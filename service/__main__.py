@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 
 from backends.database import SqlDatabase
 from backends.storage import ObjectStorage
@@ -14,14 +15,20 @@ from contract.errors import (
     AddressInUse,
     DatabaseUnavailable,
     InvalidSetting,
+    RipenError,
     StorageFull,
     StorageUnavailable,
 )
 from contract.records import DEFAULT_MODEL
 from contract.settings import Settings
+from service import backup_commands, doctor, exposure, first_key, key_commands
+from service.administration import Command, Place
+from service.callers import Callers
+from service.keys import Keys
 from service.learning import Learning
 from service.memory import return_freed_memory
 from service.metrics import Metrics
+from service.open_files import allow_all_open_files
 from service.predictor import Predictor
 from service.protocols.core import Core
 from service.readiness import Readiness
@@ -29,20 +36,61 @@ from service.servers import Ports, Servers
 from service.versions import Versions
 from service.watcher import Watcher
 
+COMMANDS: Mapping[str, Command] = {
+    "keys": key_commands.keys,
+    "audit": key_commands.audit,
+    "backup": backup_commands.backup,
+    "restore": backup_commands.restore,
+    "doctor": doctor.doctor,
+    "wait-for-key": first_key.wait_for_key,
+}
+EXIT_FAILED = 1
 EXIT_CANNOT_START = 1
 EXIT_BAD_SETTING = 78  # EX_CONFIG of sysexits.h
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def main() -> int:
-    """Serve until told to stop; the exit status says how it went."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return_freed_memory()
+def main(arguments: Sequence[str]) -> int:
+    """Serve until told to stop, or do one of COMMANDS; the exit status says how it went."""
     try:
-        settings = Settings.from_environment()
+        return administer(arguments[0], arguments[1:]) if arguments else serve_until_stopped()
     except InvalidSetting as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTING
+
+
+def administer(name: str, arguments: Sequence[str]) -> int:
+    """Do one command on the place that the settings name, without opening a port."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    settings = Settings.from_environment()
+    if name not in COMMANDS:
+        print(f"{name!r} is not a command; known are {', '.join(COMMANDS)}, and none to serve.", file=sys.stderr)
+        return EXIT_FAILED
+    place = Place(
+        settings,
+        SqlDatabase(settings.database_url),
+        ObjectStorage(settings.storage_url, cache=settings.home / "cache"),
+    )
+    try:
+        return COMMANDS[name](place, arguments)
+    except InvalidSetting:
+        raise
+    except RipenError as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+    finally:
+        place.database.close()
+
+
+def serve_until_stopped() -> int:
+    """The service itself."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # ten lines that tell nobody anything
+    settings = Settings.from_environment()
+    exposure.check_address(settings)
+    exposure.check_database_place(settings, exposure.MOUNTS.read_text())
+    return_freed_memory()
+    allow_all_open_files()
     try:
         asyncio.run(serve(settings))
     except (AddressInUse, DatabaseUnavailable, StorageUnavailable, StorageFull) as error:
@@ -56,6 +104,10 @@ async def serve(settings: Settings) -> None:
     stop = stop_event()
     ports = Ports(settings)
     database, storage = await asyncio.to_thread(open_backends, settings)
+    keys = Keys(database)
+    if not settings.open:
+        await asyncio.to_thread(keys.look)
+        exposure.check_keys(settings, keys)
     metrics = Metrics(database)
     versions = Versions(storage, metrics, settings)
     watcher = Watcher(database, versions, settings)
@@ -66,16 +118,19 @@ async def serve(settings: Settings) -> None:
         readiness=Readiness(watcher.missing),
         metrics=metrics,
         settings=settings,
+        callers=Callers(settings, keys),
     )
     servers = Servers(core, ports)
     await servers.start()
-    watching = asyncio.create_task(watcher.run())
-    watching.add_done_callback(lambda _: stop.set())  # without its watcher the service would grow stale in silence
+    tasks = [asyncio.create_task(watcher.run()), *([] if settings.open else [asyncio.create_task(keys.run())])]
+    for task in tasks:
+        task.add_done_callback(lambda _: stop.set())  # without its watchers the service would grow stale in silence
     await stop.wait()
     await servers.stop()
-    watching.cancel()
+    for task in tasks:
+        task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await watching
+        await asyncio.gather(*tasks)
     await versions.close()
     database.close()
 
@@ -122,4 +177,4 @@ def stop_event() -> asyncio.Event:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

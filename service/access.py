@@ -1,25 +1,23 @@
 """Around every HTTP request: who may ask, how much, under which id; and the count of it. LINE A step 1.
 
-Pure ASGI. Listening on loopback is not safe by itself: a form is sent across origins without asking, and DNS rebinding
-reaches 127.0.0.1, so Host and Origin are checked.
+Pure ASGI. `Callers` says who may ask; that is settled before anything of the body is read.
 """
 
 import asyncio
-import contextlib
 import re
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contract.errors import InvalidRequest, Overloaded
-from contract.settings import LOOPBACK, Settings
+from contract.errors import Draining, Overloaded, RipenError, Unavailable
+from contract.settings import Settings
+from service.callers import Callers
 from service.metrics import Metrics
 from service.protocols.rest_errors import CLIENT_GONE, error_response, is_tf_serving, ripen_error_response
 
@@ -29,7 +27,10 @@ MAX_STREAMS = 64  # job events: open for minutes, so they have places of their o
 STREAM = re.compile(r"/api/v1/jobs/[^/]+/events")
 OPERATIONS = ("/healthz", "/readyz", "/metrics", "/monitoring/prometheus/metrics")
 PIECE_S = 10.0  # the longest pause within a body; without it, silent clients would keep their places for ever
-DISCARD_S = 1.0  # a client that still sends reads the 413 only if somebody takes what it sends
+DRIP_S, DRIP_BYTES_PER_S = 10.0, 1024  # after the first a body must have come at the second on average
+ENCODINGS = ("", "identity")
+IMPORT = "/api/v1/examples:import"
+IMPORT_S = 3600.0  # a whole data set over a slow line
 
 
 @dataclass(eq=False)
@@ -38,6 +39,14 @@ class _Places:
 
     most: int
     taken: int = 0
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """How large a body may be, and how long it may take to come."""
+
+    max_bytes: int
+    timeout_s: float
 
 
 class Access:
@@ -49,13 +58,20 @@ class Access:
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, known_models: Callable[[], frozenset[str]], settings: Settings
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        known_models: Callable[[], frozenset[str]],
+        settings: Settings,
+        callers: Callers,
     ) -> None:
+        self._callers = callers
         self._app = app
         self._metrics = metrics
         self._known_models = known_models
-        self.max_bytes = settings.max_request_bytes
-        self.body_timeout_s = settings.request_timeout_s
+        self._limits = BodyLimits(settings.max_request_bytes, settings.request_timeout_s)
+        self._import_limits = BodyLimits(settings.max_import_bytes, max(IMPORT_S, settings.request_timeout_s))
+        self.draining = False  # from when on only health and metrics are answered
         self._requests = _Places(settings.queue_size + SPARE_REQUESTS)
         self._streams = _Places(MAX_STREAMS)
 
@@ -80,19 +96,34 @@ class Access:
 
     def _refusal(self, scope: Scope, headers: Headers, places: _Places) -> Response | None:
         """Why this request is not even read, or None."""
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if _host_name(f"//{host}") not in LOOPBACK:
-            return ripen_error_response(scope, InvalidRequest("The Host header names another machine than this one."))
-        if origin is not None and _host_name(origin) not in LOOPBACK:
-            return ripen_error_response(scope, InvalidRequest("Pages of other origins may not use this service."))
-        if places.taken > places.most and scope["path"] not in OPERATIONS:
-            full = Overloaded(f"{places.most} such requests are being answered already; come back in a second.")
-            self._metrics.count_rejection(full.code)
-            return ripen_error_response(scope, full)
+        try:
+            actor = self._callers.of_request(scope["method"], scope["path"], headers, (scope.get("client") or [""])[0])
+        except RipenError as error:
+            return ripen_error_response(scope, error)
+        scope["state"]["actor"] = actor
+        busy = None if scope["path"] in OPERATIONS else self._busy(places)
+        if busy is not None:
+            self._metrics.count_rejection(busy.code)
+            return ripen_error_response(scope, busy)
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self.max_bytes:
-            return error_response(scope, 413, "request_too_large", _too_large(self.max_bytes))
+        most = self.limits_of(scope).max_bytes
+        if length.isdigit() and int(length) > most:
+            return error_response(scope, 413, "request_too_large", _too_large(most))
+        if headers.get("content-encoding", "").lower() not in ENCODINGS and not is_tf_serving(scope):
+            return error_response(scope, 415, "unsupported_media_type", "The body is encoded; send it as it is.")
         return None
+
+    def _busy(self, places: _Places) -> Unavailable | None:
+        """Why no request of this kind is taken now, or None."""
+        if self.draining:
+            return Draining("The service is stopping; send the request to another one, or again in a moment.")
+        if places.taken > places.most:
+            return Overloaded(f"{places.most} such requests are being answered already; come back in a second.")
+        return None
+
+    def limits_of(self, scope: Scope) -> BodyLimits:
+        """What a request's body may be."""
+        return self._import_limits if scope["path"] == IMPORT else self._limits
 
     def count(self, scope: Scope, *, status: int, seconds: float) -> None:
         """Count one request, whose `state` the routes have filled in."""
@@ -124,6 +155,7 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._access = access
+        self._limits = access.limits_of(scope)
         self._received = 0
         self._complete = False
 
@@ -136,17 +168,18 @@ class _Exchange:
         message = await (self._receive() if self._complete else self._receive_in_time())
         self._complete = not message.get("more_body", False)
         self._received += len(message.get("body", b""))
-        if self._received > self._access.max_bytes:
-            raise HTTPException(413, _too_large(self._access.max_bytes))
+        if self._received > self._limits.max_bytes:
+            raise HTTPException(413, _too_large(self._limits.max_bytes))
         return message
 
     async def _receive_in_time(self) -> Message:
-        left_s = self._began + self._access.body_timeout_s - time.perf_counter()
+        left_s = self._began - time.perf_counter()
+        left_s += min(self._limits.timeout_s, DRIP_S + self._received / DRIP_BYTES_PER_S)
         try:
             async with asyncio.timeout(min(PIECE_S, left_s)):
                 return await self._receive()
         except TimeoutError as error:
-            raise HTTPException(408, _too_slow(self._access.body_timeout_s), {"Connection": "close"}) from error
+            raise HTTPException(408, _too_slow(self._limits.timeout_s), {"Connection": "close"}) from error
 
     async def send(self, message: Message) -> None:
         """Pass the answer on; it is counted before its last piece, so that whoever has it finds it counted."""
@@ -164,24 +197,15 @@ class _Exchange:
             self._access.count(self._scope, status=self._status, seconds=time.perf_counter() - self._began)
 
     async def refuse(self, response: Response) -> None:
-        """Answer without the application, after taking some of what the client still sends."""
-        if "expect" not in self.headers:  # a client that asks first has not begun to send
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DISCARD_S):
-                    while (await self._receive()).get("more_body"):
-                        pass
+        """Answer without the application. What the client still sends is taken for a while by its connection."""
         await response(self._scope, self._receive, self.send)
 
 
-def _host_name(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
 def _too_slow(timeout_s: float) -> str:
-    return f"The body did not come in time; send all of it within {timeout_s:g} s, without a pause of {PIECE_S:g} s."
+    return (
+        f"The body did not come in time; send all of it within {timeout_s:g} s, without a pause of {PIECE_S:g} s and "
+        f"at {DRIP_BYTES_PER_S} bytes per second at least."
+    )
 
 
 def _too_large(max_bytes: int) -> str:

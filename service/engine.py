@@ -104,9 +104,13 @@ class Engine:
             raise error_of(result.failure)
         return result
 
-    async def stop(self) -> None:
-        """End the process: hang up, which it obeys at once, then kill. Safe to call twice."""
+    def hang_up(self) -> None:
+        """Tell the process to end, which it obeys at once; `ended` is set soon."""
         self._writer.transport.abort()
+
+    async def stop(self) -> None:
+        """End the process: hang up, then kill. Safe to call twice."""
+        self.hang_up()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_GRACE_S):
                 await self._process.wait()

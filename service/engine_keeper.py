@@ -1,13 +1,18 @@
-"""Keeps one version's engine process alive: restarts it with back-off when it ends unasked. LINE A step 5."""
+"""Keeps one version's engine process: starts it when wanted, lets it sleep, restarts it with back-off. LINE A step 5.
+
+Asleep -> waking -> awake -> stopping -> asleep; a crash is no change of stage, only `trouble` until the restart works.
+"""
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
-from contract.errors import EngineUnavailable, RipenError
+from contract.errors import EngineUnavailable, LoadFailed, RipenError, Unavailable
 from service.engine import Engine
 from service.engine_wire import BatchResult, EngineImage
+from service.memory_policy import Stage
 
 LONGEST_PAUSE_S = 30.0
 STABLE_S = 30.0  # an engine that ran this long is restarted at once again
@@ -20,34 +25,70 @@ def restart_pause_s(failures: int) -> float:
 
 
 class EngineKeeper:
-    """One engine that seems never to end.
+    """One engine that seems never to end. It begins asleep.
 
     Args:
-        engine: the running one.
-        start: makes another like it; raises RipenError where it cannot.
+        start: makes an engine; raises RipenError where it cannot.
+        room: entered before a sleeping engine starts; waits for memory. False inside: nobody waits for it any more.
         stuck_s: a batch that takes longer means that the engine hangs; it is then stopped and restarted.
         on_restart: called each time the engine ended unasked.
+        on_change: called when it has woken, could not wake, or has gone to sleep.
     """
 
     def __init__(
-        self, engine: Engine, start: Callable[[], Awaitable[Engine]], *, stuck_s: float, on_restart: Callable[[], None]
+        self,
+        start: Callable[[], Awaitable[Engine]],
+        *,
+        room: Callable[[], AbstractAsyncContextManager[bool]],
+        stuck_s: float,
+        on_restart: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
-        self._engine = engine
+        self._engine: Engine | None = None
         self._start = start
+        self._room = room
         self._stuck_s = stuck_s
         self._on_restart = on_restart
+        self._on_change = on_change
+        self._wanted = asyncio.Event()
         self._up = asyncio.Event()
-        self._up.set()
         self._keeping = asyncio.create_task(self._keep())
-        self.trouble = ""  # why there is no engine just now
+        self.stage = Stage.ASLEEP
+        self.trouble = ""  # why there is no engine just now, although it should be there
+        self._said = ""  # what clients may hear of it: no paths
+        self.failure: RipenError | None = None  # why it could not wake
 
     @property
     def pid(self) -> int:
+        """The process that is, or was before a crash; raises EngineUnavailable where it sleeps."""
+        if self._engine is None:
+            raise EngineUnavailable("The version has no engine just now: it sleeps.")
         return self._engine.pid
 
+    @property
+    def can_sleep(self) -> bool:
+        """Whether it is awake and well."""
+        healthy = self._engine is not None and not self._engine.ended.is_set()
+        return self.stage is Stage.AWAKE and healthy and not self.trouble
+
     async def available(self) -> None:
-        """Return once there is an engine to send to, or a restart has failed: `infer` then says why, at once."""
+        """Return once there is an engine to send to, or a start has failed: `infer` then says why, at once."""
+        self.rouse()
         await self._up.wait()
+
+    def rouse(self) -> None:
+        """Begin to wake it, where it sleeps or is about to."""
+        if self.stage is Stage.ASLEEP:
+            self.stage = Stage.WAKING
+            self._up.clear()
+        if self.stage is not Stage.AWAKE:
+            self._wanted.set()
+
+    def sleep(self) -> None:
+        """Stop the engine until it is wanted again. Only while it `can_sleep` and nobody waits for an answer."""
+        self.stage = Stage.STOPPING
+        self._up.clear()
+        self._awake().hang_up()
 
     async def infer(self, images: Sequence[EngineImage]) -> BatchResult:
         """Answer one batch.
@@ -55,9 +96,9 @@ class EngineKeeper:
         Raises:
             EngineUnavailable: the engine ended or hung meanwhile, or failed on the whole batch; there is none just now.
         """
-        if self.trouble:
-            raise EngineUnavailable(f"The version has no engine just now: {self.trouble}")
-        engine = self._engine
+        if self.stage is Stage.ASLEEP and not self.trouble:  # waking was given up just before these images came
+            await self.available()
+        engine = self._awake()
         try:
             async with asyncio.timeout(self._stuck_s):
                 return await engine.infer(images)
@@ -70,31 +111,75 @@ class EngineKeeper:
         self._keeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._keeping
-        await self._engine.stop()
+        if self._engine is not None:
+            await self._engine.stop()
+
+    def _awake(self) -> Engine:
+        if self.trouble:
+            raise EngineUnavailable(f"The version has no engine just now: {self._said}")
+        if self._engine is None:
+            raise EngineUnavailable("The version has no engine just now: it sleeps.")
+        return self._engine
 
     async def _keep(self) -> None:
         failures = 0
         while True:
+            if self._engine is None:
+                await self._wanted.wait()
+                await self._wake()
+                failures = 0
+                continue
             started = asyncio.get_running_loop().time()
             await self._engine.ended.wait()
             self._up.clear()
+            if self.stage is Stage.STOPPING:
+                await self._fall_asleep(self._engine)
+                continue
             self._on_restart()
             if asyncio.get_running_loop().time() - started > STABLE_S:
                 failures = 0
-            failures = await self._restart(failures + 1)
+            failures = await self._restart(self._engine, failures + 1)
             self._up.set()
 
-    async def _restart(self, failures: int) -> int:
+    async def _wake(self) -> None:
+        self.stage, self.failure = Stage.WAKING, None
+        try:
+            async with self._room() as there_is_room:
+                if there_is_room:
+                    self._engine = await self._start()
+                    self.stage, self.trouble = Stage.AWAKE, ""
+        except Exception as error:  # whatever it is, it may work for the next request
+            self._note(error)
+            self.failure = error if isinstance(error, RipenError) else LoadFailed(self.trouble)
+        if self._engine is None:
+            self.stage = Stage.ASLEEP
+        self._wanted.clear()
+        self._up.set()  # those who wait hear of a failure now: nobody knows when it works
+        self._on_change()
+
+    def _note(self, error: Exception) -> None:
+        self.trouble = _reason(error)
+        self._said = (
+            self.trouble if isinstance(error, Unavailable) else "it does not start; the version's status says why."
+        )
+
+    async def _fall_asleep(self, engine: Engine) -> None:
+        await engine.stop()
+        self._engine = None
+        self.stage = Stage.WAKING if self._wanted.is_set() else Stage.ASLEEP
+        self._on_change()
+
+    async def _restart(self, engine: Engine, failures: int) -> int:
         """Start until it works; return the number of failures in a row so far."""
-        self.trouble = "the engine process ended; it is being restarted"
+        self.trouble = self._said = "the engine process ended; it is being restarted"
         while True:
             logger.warning("Engine ended unasked or could not start (%d in a row): %s.", failures, self.trouble)
             try:
-                await self._engine.stop()
+                await engine.stop()
                 await asyncio.sleep(restart_pause_s(failures))
                 self._engine = await self._start()
             except Exception as error:  # whatever it is, the next try may work; a dead keeper would never try again
-                self.trouble = _reason(error)
+                self._note(error)
                 self._up.set()  # those who wait hear of it now: nobody knows when a restart works
                 failures += 1
             else:
@@ -103,8 +188,8 @@ class EngineKeeper:
 
 
 def _reason(error: Exception) -> str:
-    """Why a start failed, for clients; what is unexpected goes to the log."""
+    """Why a start failed; what is unexpected goes to the log."""
     if isinstance(error, RipenError | OSError):
         return str(error)
-    logger.error("The engine's restart failed unexpectedly.", exc_info=error)
-    return f"it cannot be restarted ({type(error).__name__})"
+    logger.error("The engine's start failed unexpectedly.", exc_info=error)
+    return f"it cannot be started ({type(error).__name__})"

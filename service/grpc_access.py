@@ -1,4 +1,4 @@
-"""Around every gRPC call: decode safely, translate errors, count. LINE A step 1.
+"""Around every gRPC call, unary or streaming: decode safely, translate errors, count. LINE A step 1.
 
 grpc.aio answers an unhandled exception with its text and a request that is not protobuf with UNKNOWN; both are handled
 here once, so that no handler can leak or crash.
@@ -6,19 +6,23 @@ here once, so that no handler can leak or crash.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
 
 from contract.errors import InvalidRequest, RipenError
+from service.callers import NO_ACTOR, Callers
 from service.metrics import Metrics
-from service.status_map import INTERNAL_MESSAGE, client_message, status_of
+from service.status_map import INTERNAL_MESSAGE, RETRY_AFTER_S, client_message, status_of
 
 MAX_MESSAGE_LENGTH = 1024  # TensorFlow Serving cuts there too; gRPC carries the text in a header
+RETRIABLE = (429, 503)  # of REST: where `Retry-After` is said there, `retry-after` is said here
+INTERNAL = "internal"
 Message = Any  # protobuf's generated classes carry no types
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,9 @@ class Call:
         timeout_s: the caller's remaining time; None where it set no deadline.
         model, version: who answered.
         code, details: how it ended; CANCELLED where neither an answer nor an error came.
+        error, retry: our own name of what went wrong, as in REST, and whether trying again may help.
+        request_id: finds the call in the log; sent with every error.
+        actor: who calls, for the audit log.
     """
 
     timeout_s: float | None
@@ -38,9 +45,26 @@ class Call:
     version: int | None = None
     code: grpc.StatusCode = grpc.StatusCode.CANCELLED
     details: str = ""
+    error: str = ""
+    retry: bool = False
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    actor: str = NO_ACTOR
+
+    def fail(self, error: RipenError) -> None:
+        """End with an error of ours."""
+        status = status_of(error)
+        self.code, self.details, self.retry = status.grpc, client_message(error), status.rest in RETRIABLE
+        self.error = INTERNAL if self.code is grpc.StatusCode.INTERNAL else error.code
+
+    @property
+    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        """What an error carries beside its code and text."""
+        retry = (("retry-after", str(RETRY_AFTER_S)),) if self.retry else ()
+        return (("ripen-error-code", self.error), ("x-request-id", self.request_id), *retry)
 
 
 Handler = Callable[[Message, Call], Awaitable[Message]]
+Work = Callable[[Call], Awaitable[Message]]
 
 
 class GrpcAccess:
@@ -50,27 +74,37 @@ class GrpcAccess:
         known_models: the closed set of the `model` label.
     """
 
-    def __init__(self, metrics: Metrics, known_models: Callable[[], frozenset[str]]) -> None:
+    def __init__(self, metrics: Metrics, known_models: Callable[[], frozenset[str]], callers: Callers) -> None:
         self._metrics = metrics
         self._known_models = known_models
+        self._callers = callers
 
     def method(self, name: str, request: Message, response: Message, handler: Handler) -> grpc.RpcMethodHandler:
         """A unary method called `name` in the metrics; `request` and `response` are message classes."""
 
-        async def answer_or_abort(message: Message, context: grpc.aio.ServicerContext) -> Message:
-            """Called by grpc.aio once per request; `abort` raises."""
-            call = Call(context.time_remaining())
-            with self._counted(name, call):
-                answer = await _answer(name, message, call, handler)
-            if call.code is not grpc.StatusCode.OK:
-                await context.abort(call.code, _cut(call.details))
-            return answer
+        async def answer(message: Message, context: grpc.aio.ServicerContext) -> Message:
+            """Called by grpc.aio once per request."""
+            return await self.run(name, context, lambda call: handler(valid(message), call))
 
-        return grpc.unary_unary_rpc_method_handler(
-            answer_or_abort,
-            request_deserializer=lambda data: _decode(request, data),
-            response_serializer=response.SerializeToString,
-        )
+        return grpc.unary_unary_rpc_method_handler(answer, *coders(request, response))
+
+    async def run(self, name: str, context: grpc.aio.ServicerContext, work: Work) -> Message:
+        """Do the work of one call that was let in, unary or streaming."""
+
+        async def work_named(call: Call) -> Message:
+            call.actor = self._callers.named(authorization_of(context.invocation_metadata()))
+            return await work(call)
+
+        return await self.finish(name, context, work_named)
+
+    async def finish(self, name: str, context: grpc.aio.ServicerContext, work: Work) -> Message:
+        """Do the work of one call and count it; `abort` raises what ends it."""
+        call = Call(context.time_remaining())
+        with self._counted(name, call):
+            answer = await _answer(name, call, work)
+        if call.code is not grpc.StatusCode.OK:
+            await context.abort(call.code, _cut(call.details), call.trailing_metadata)
+        return answer
 
     @contextmanager
     def _counted(self, name: str, call: Call) -> Iterator[None]:
@@ -88,23 +122,34 @@ class GrpcAccess:
             )
 
 
-async def _answer(name: str, message: Message, call: Call, handler: Handler) -> Message:
+async def _answer(name: str, call: Call, work: Work) -> Message:
     try:
-        answer = await handler(_valid(message), call)
+        answer = await work(call)
     except RipenError as error:
-        call.code, call.details = status_of(error).grpc, client_message(error)
+        call.fail(error)
         if call.code is grpc.StatusCode.INTERNAL:
-            logger.exception("gRPC %s failed", name)
+            logger.exception("gRPC %s failed, request %s", name, call.request_id)
         return None
     except Exception:
-        call.code, call.details = grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE
-        logger.exception("gRPC %s failed", name)
+        call.code, call.details, call.error = grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE, INTERNAL
+        logger.exception("gRPC %s failed, request %s", name, call.request_id)
         return None
     call.code = grpc.StatusCode.OK
     return answer
 
 
-def _valid(message: Message) -> Message:
+def coders(request: Message, response: Message) -> tuple[Callable[[bytes], Message], Callable[[Message], bytes]]:
+    """What reads a request (an error in its place where it is none) and what writes an answer."""
+    return lambda data: _decode(request, data), response.SerializeToString
+
+
+def authorization_of(metadata: Iterable[tuple[str, str]]) -> list[str]:
+    """All values of a call's `authorization`."""
+    return [value for name, value in metadata if name == "authorization"]
+
+
+def valid(message: Message) -> Message:
+    """The decoded request, or the error that came in its place."""
     if isinstance(message, RipenError):
         raise message
     return message

@@ -1,4 +1,4 @@
-"""What a client may ask of learning: examples, retrains, promotions. LINE B steps 1-2.
+"""What a client may ask of learning: examples and retrains, beside its `Catalogue` of models and versions. LINE B 1-2.
 
 Everything here is synchronous and thread-safe; protocols call it from worker threads.
 """
@@ -9,92 +9,40 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from contract.artifact import Manifest, read_manifest
-from contract.errors import (
-    ClassesNotDeclared,
-    InvalidDataset,
-    InvalidRequest,
-    UnknownLabel,
-    UnknownVersion,
-)
-from contract.images import ImageLimits, inspect
+from contract.errors import ClassesNotDeclared, InvalidDataset, InvalidRequest, UnknownLabel
+from contract.image_files import without_metadata
+from contract.images import ImageHeader, ImageLimits, inspect
+from contract.keys import LOCAL_ACTOR
 from contract.ports import Database, Storage
-from contract.recipe import Recipe, change_recipe
-from contract.records import (
-    Bucket,
-    ChangeKind,
-    Example,
-    ExampleCount,
-    GatePolicy,
-    Job,
-    JobState,
-    LiveChange,
-    Model,
-    Progress,
-    Version,
-    check_classes,
-    check_model_name,
-)
+from contract.recipe import SHORT, Recipe, change_recipe
+from contract.records import Bucket, Example, ExampleCount, GatePolicy, Job, JobState, Model, Progress, class_of
 from contract.settings import Settings
+from service.learning_catalogue import Catalogue
+from service.lineage import Deletion, trace
 from service.split import choose_bucket
 
 DECODES_AT_ONCE = 2  # a 25-megapixel picture is 75 MB while it is looked at
-LOCKS = 64
-CURVES = "curves.png"
 FEWEST_TO_TRAIN = 2
+PAGE = 1000
 FILE_NAME_LENGTH = 255
-REASON_LENGTH = 1000
 
 
-@dataclass(frozen=True)
-class VersionRows:
-    """All that the database knows of a model's versions; `aspired` is the one that should be live."""
-
-    aspired: int | None
-    versions: tuple[Version, ...]
-    history: tuple[LiveChange, ...]
-
-
-class Learning:
-    """The learning half of the service.
+class Learning(Catalogue):
+    """The learning half of the service: what `Catalogue` has, and the examples and jobs that make versions.
 
     Args:
         on_change: called after what should be live may have changed; must be thread-safe.
     """
 
     def __init__(self, database: Database, storage: Storage, settings: Settings, on_change: Callable[[], None]) -> None:
-        self._database = database
-        self._storage = storage
+        super().__init__(database, storage, on_change)
         self._settings = settings
-        self._on_change = on_change
         self._limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         self._decoding = threading.BoundedSemaphore(DECODES_AT_ONCE)
-        self._locks = [threading.Lock() for _ in range(LOCKS)]
-
-    # Models
-    def create_model(self, name: str, classes: tuple[str, ...] | None) -> Model:
-        """Create a model or declare its classes; the same again changes nothing.
-
-        Raises:
-            InvalidRequest: a name or class name that cannot be used, or not two classes.
-            ClassesFixed: it has other classes.
-        """
-        checked = None if classes is None else check_classes(classes)
-        model = self._database.create_model(check_model_name(name), checked)
-        self._on_change()
-        return model
-
-    def model(self, name: str) -> Model:
-        """One model, or UnknownModel."""
-        return self._database.get_model(name)
-
-    def models(self) -> list[Model]:
-        """All models."""
-        return self._database.list_models()
 
     # Examples
     def check_label(self, name: str, label: str) -> Model:
@@ -103,14 +51,21 @@ class Learning:
         Raises:
             UnknownModel, ClassesNotDeclared, UnknownLabel
         """
+        model, classes = self.declared(name)
+        if class_of(label, classes) is None:
+            raise UnknownLabel(
+                f"{SHORT.repr(label)} is not a class of model {name!r}; expected {_either(classes)}."
+            )
+        return model
+
+    def declared(self, name: str) -> tuple[Model, tuple[str, str]]:
+        """A model and its classes; ClassesNotDeclared where it has none yet."""
         model = self._database.get_model(name)
         if model.classes is None:
             raise ClassesNotDeclared(
                 f"Model {name!r} does not know its two classes yet; declare them with POST /api/v1/models."
             )
-        if label not in model.classes:
-            raise UnknownLabel(f"{label!r} is not a class of model {name!r}; expected {_either(model.classes)}.")
-        return model
+        return model, model.classes
 
     def add_example(
         self, model: Model, *, label: str, data: bytes, file: str, bucket: Bucket | None = None
@@ -123,20 +78,19 @@ class Learning:
             bucket: None chooses by the image's digest.
 
         Returns:
-            The stored example, and whether it is new: the same bytes twice are one example.
+            The stored example, and whether it is new: the same bytes twice are one example. Its digest is that of what
+            is stored: the file without its metadata.
 
         Raises:
             InvalidImage, ImageTooLarge: `data` cannot be used.
             LabelConflict: the same image has the other label.
         """
-        with self._decoding:
-            header = inspect(data, self._limits)
-        digest = hashlib.sha256(data).hexdigest()
+        header, data, digest = self.examine(data)
         example = Example(
             id=f"{time.time_ns():016x}{secrets.token_hex(4)}",
             model=model.name,
             digest=digest,
-            label=label,
+            label=class_of(label, model.classes or (label, label)) or label,
             bucket=bucket or choose_bucket(model.split_key, digest),
             group_id=digest,
             file=_file_name(file),
@@ -146,25 +100,45 @@ class Learning:
             size_bytes=len(data),
             created_at=self._database.now(),
         )
-        with self._lock(digest):
+        with self._locks.of(digest):
             self._storage.put(example.storage_key, data)  # first the object: a row always has one
             return self._database.add_example(example)
+
+    def examine(self, data: bytes) -> tuple[ImageHeader, bytes, str]:
+        """What would be stored of an image: its header, its bytes without metadata, and their digest.
+
+        Raises:
+            InvalidImage, ImageTooLarge: it cannot be used.
+        """
+        with self._decoding:
+            header = inspect(data, self._limits)
+        kept = without_metadata(data, header.format, header.orientation)
+        return header, kept, hashlib.sha256(kept).hexdigest()
+
+    def stored_labels(self, model: str) -> Iterator[tuple[str, str]]:
+        """The digest and the label of each example of a model, a page at a time."""
+        after: str | None = None
+        while page := self._database.list_examples(model, limit=PAGE, after=after):
+            yield from ((example.digest, example.label) for example in page)
+            after = page[-1].id
 
     def examples(
         self, model: str, *, label: str | None, bucket: Bucket | None, limit: int, after: str | None
     ) -> tuple[list[Example], list[ExampleCount]]:
         """One page of a model's examples, oldest first, and the counts of all of them."""
-        self._database.get_model(model)
+        classes = self._database.get_model(model).classes
+        if label is not None and classes is not None:
+            label = class_of(label, classes) or label
         page = self._database.list_examples(model, label=label, bucket=bucket, limit=limit, after=after)
         return page, self._counts(model)
 
-    def delete_example(self, model: str, example_id: str) -> Example:
-        """Remove an example and its image. Versions that learnt from it stay as they are."""
+    def delete_example(self, model: str, example_id: str, *, actor: str = LOCAL_ACTOR) -> Deletion:
+        """Remove an example and its image; the answer names the versions that learnt from it, which stay."""
         example = self._database.get_example(model, example_id)
-        with self._lock(example.digest):
-            self._database.delete_example(model, example_id)
-            self._storage.delete(example.storage_key)
-        return example
+        with self._locks.of(example.digest):
+            self._database.delete_example(model, example_id, actor=actor)
+            self._storage.delete(example.storage_key)  # after its row: a crash leaves no row without one
+        return trace(example, self._database.list_versions(model), self._files)
 
     # Jobs
     def start(
@@ -213,46 +187,6 @@ class Learning:
         """Ask for a job's end; a running one ends within seconds. JobFinished where it is too late."""
         return self._database.request_cancel(model, job_id)
 
-    # Versions
-    def versions(self, model: str) -> VersionRows:
-        """A model's versions and live changes, newest first."""
-        return VersionRows(
-            aspired=self._database.get_model(model).live_version,
-            versions=tuple(self._database.list_versions(model)),
-            history=tuple(self._database.list_live_changes(model)),
-        )
-
-    def promote(self, model: str, number: int, *, reason: str) -> LiveChange:
-        """Declare a version live, whatever the gate said of it; the reason is kept."""
-        if not reason.strip():
-            raise InvalidRequest("The reason is empty; expected why this version should be live, for the history.")
-        change = self._database.promote(model, number, kind=ChangeKind.MANUAL, reason=reason[:REASON_LENGTH])
-        self._on_change()
-        return change
-
-    def rollback(self, model: str, *, reason: str) -> LiveChange:
-        """Declare the version live that the present one replaced."""
-        change = self._database.rollback(model, reason=reason[:REASON_LENGTH])
-        self._on_change()
-        return change
-
-    def manifest(self, model: str, number: int) -> Manifest:
-        """The manifest of any published version, loaded or not."""
-        return read_manifest(self._folder(model, number))
-
-    def curves(self, model: str, number: int) -> bytes:
-        """The training curves of a version, a PNG."""
-        path = self._folder(model, number) / CURVES
-        if not path.is_file():
-            raise UnknownVersion(f"Version {number} of model {model!r} was published without curves.")
-        return path.read_bytes()
-
-    def _folder(self, model: str, number: int) -> Path:
-        return self._storage.local_folder(self._database.get_version(model, number).storage_key)
-
-    def _lock(self, digest: str) -> threading.Lock:
-        return self._locks[int(digest[:8], 16) % LOCKS]  # else a delete could take the object of a row just added
-
     def _counts(self, model: str) -> list[ExampleCount]:
         return [count for count in self._database.count_examples() if count.model == model]
 
@@ -267,7 +201,8 @@ class Learning:
         folder = self._settings.home / "weights"
         if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", name) is None or not (folder / name).is_file():
             raise InvalidRequest(
-                f"recipe.weights is {name!r}; expected auto, imagenet, none, or the name of a file in {folder}."
+                f"recipe.weights is {SHORT.repr(name)}; expected auto, imagenet, none, or the name of a file in the "
+                "folder `weights` of the service's home."
             )
         return folder / name
 

@@ -7,7 +7,7 @@ quantiles cost a third of the throughput elsewhere (Triton server issue 8561).
 import platform
 from importlib.metadata import version as package_version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from contract.ports import Database
 from contract.records import VersionState
@@ -34,6 +34,7 @@ class Metrics:
         self._define_versions(registry)
         build = Gauge("ripen_build_info", "Constant 1.", ["version", "python"], registry=registry)
         build.labels(package_version("ripen"), platform.python_version()).set(1)
+        ProcessCollector(registry=registry)  # processor time, memory and open files of the front process
         if database is not None:
             registry.register(DatabaseMetrics(database))
 
@@ -80,6 +81,18 @@ class Metrics:
         self._engine_restarts = Counter(
             "ripen_engine_restarts_total", "Engine processes that ended unasked.", which, registry=registry
         )
+        self._memory_budget = Gauge(
+            "ripen_memory_budget_bytes", "What all engines together may take.", registry=registry
+        )
+        self._engine_memory = Gauge(
+            "ripen_engine_memory_bytes", "Memory of an engine's own; none: it sleeps.", which, registry=registry
+        )
+        self._engine_shared_memory = Gauge(
+            "ripen_engine_shared_memory_bytes", "Code that all engines share.", registry=registry
+        )
+        self._engine_sleeps = Counter(
+            "ripen_engine_sleeps_total", "Engines stopped to save memory.", ["model"], registry=registry
+        )
         self._score = Histogram("ripen_score", "Answered probabilities.", which, buckets=SCORES, registry=registry)
 
     def expose(self) -> bytes:
@@ -124,6 +137,22 @@ class Metrics:
     def count_engine_restart(self, model: str, version: int) -> None:
         self._engine_restarts.labels(model, str(version)).inc()
 
+    def set_memory_budget(self, size_bytes: int) -> None:
+        self._memory_budget.set(size_bytes)
+
+    def set_engine_memory(self, model: str, version: int, size_bytes: int | None) -> None:
+        """None: the version has no engine now."""
+        if size_bytes is None:
+            self._engine_memory.remove(model, str(version))
+        else:
+            self._engine_memory.labels(model, str(version)).set(size_bytes)
+
+    def set_engine_shared_memory(self, size_bytes: int) -> None:
+        self._engine_shared_memory.set(size_bytes)
+
+    def count_engine_sleep(self, model: str) -> None:
+        self._engine_sleeps.labels(model).inc()
+
     def set_version_state(self, model: str, version: int, state: VersionState) -> None:
         """Set the version's series: 1 for `state`, 0 for the others."""
         for each in VersionState:
@@ -146,6 +175,15 @@ class Metrics:
         if not keep_state:
             for state in VersionState:
                 self._version_state.remove(model, str(version), state.value)
+
+    def forget_model(self, model: str) -> None:
+        """Drop every series of a model that was deleted."""
+        self._unloaded = {key: None for key in self._unloaded if key[0] != model}
+        for metric in (
+            *(self._requests, self._queue_depth, self._version_state, self._live_version, self._swaps),
+            *(self._engine_restarts, self._engine_memory, self._engine_sleeps, self._score),
+        ):
+            metric.remove_by_labels({"model": model})
 
     def _forget_oldest_counts(self, unloaded: tuple[str, str]) -> None:
         """Keep the counts of the versions unloaded last: they are the story; of all versions ever, they are a leak."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contract.artifact import Manifest
-from contract.errors import DeadlineExceeded, Draining, ImageTooLarge, InvalidRequest, RipenError, Unavailable
+from contract.errors import DeadlineExceeded, ImageTooLarge, InvalidRequest, RipenError, Unavailable
 from contract.images import Pixels, refuse_size
 from contract.records import Prediction
 from contract.settings import Settings
@@ -54,10 +54,6 @@ class Predictor:
         self._versions = versions
         self._metrics = metrics
         self._settings = settings
-        self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._draining = False
 
     async def predict(self, request: PredictRequest) -> Answer:
         """Answer one request.
@@ -65,42 +61,23 @@ class Predictor:
         Raises:
             InvalidRequest: no images, too many, or pixels of another shape or dtype.
             UnknownModel, UnknownVersion, NoLiveVersion: there is nothing to answer with.
-            Overloaded, DeadlineExceeded, EngineUnavailable, Draining: not now.
+            Overloaded, DeadlineExceeded, EngineUnavailable: not now.
         """
-        with self._admitted(), self._versions.lease(request.model, request.version) as version:
+        with self._counted(), self._versions.lease(request.model, request.version) as version:
             deadline = self._deadline(request)
             images = _engine_images(request.images, version.manifest, min(MAX_IMAGES, self._settings.queue_size))
             outcomes = await self._infer(version, images, deadline)
             predictions = tuple(self._decide(outcome, version.manifest) for outcome in outcomes)
             return Answer(request.model, version.manifest.version, version.manifest.classes, predictions)
 
-    def drain(self) -> None:
-        """From now on every new request raises Draining."""
-        self._draining = True
-
-    async def idle(self, timeout_s: float) -> bool:
-        """Wait until no request is in flight; False where `timeout_s` ran out first."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._idle.wait()
-        return not self._in_flight
-
     @contextlib.contextmanager
-    def _admitted(self) -> Iterator[None]:
-        """Count the request as in flight, and what becomes of it."""
-        self._in_flight += 1
-        self._idle.clear()
+    def _counted(self) -> Iterator[None]:
+        """Count a request that is given up."""
         try:
-            if self._draining:
-                raise Draining("The service is stopping; send the request to another one, or again in a moment.")
             yield
         except (Unavailable, DeadlineExceeded) as error:
             self._metrics.count_rejection(error.code)
             raise
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
 
     def _deadline(self, request: PredictRequest) -> float:
         """When the request's time is up, on the event loop's clock."""

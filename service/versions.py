@@ -1,95 +1,39 @@
 """The loaded versions: lease, load, swap, drain, unload. LINE A step 3, LINE B step 5.
 
 `version_policy.py` decides, this file does. What is declared comes in through `apply`; requests come in through
-`lease`, which never waits.
+`lease`, which never waits. An available version answers, but its engine may sleep (`engine_memory.py`).
 """
 
 import asyncio
 import logging
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 
+from contract import artifact
 from contract.artifact import Manifest
 from contract.errors import (
     BrokenVersion,
     GoldenMismatch,
     NoLiveVersion,
     RipenError,
-    StorageUnavailable,
     UnknownModel,
     UnknownVersion,
     VersionCorrupt,
 )
 from contract.ports import Storage
-from contract.records import Aspiration, Version, VersionState
+from contract.records import Aspiration, VersionState
 from contract.settings import Settings
+from service.engine_memory import EngineMemory
 from service.loaded_version import LoadedVersion
+from service.memory_policy import Stage
 from service.metrics import Metrics
+from service.model_versions import ModelVersions, Tracked, VersionStatus
 from service.version_policy import Action, Activate, Load, Present, Unload, Wanted, next_actions
 
 LOADS_AT_ONCE = 2
 FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 300.0
-FAILURES_FOR_GOOD = 3  # from here on a failing version no longer holds the service's readiness back
-TENSORFLOW_CODES: dict[type[RipenError], str] = {
-    VersionCorrupt: "DATA_LOSS",
-    UnknownVersion: "NOT_FOUND",
-    StorageUnavailable: "UNAVAILABLE",
-}
+__all__ = ["VersionStatus", "Versions"]
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """One version as the service sees it. `error_code` is `OK` or a TensorFlow error's name; `message` says why."""
-
-    number: int
-    state: VersionState
-    error_code: str = "OK"
-    message: str = ""
-
-
-@dataclass(eq=False)
-class _Tracked:
-    """One version of one model, from its first load on."""
-
-    record: Version
-    state: VersionState = VersionState.END
-    loaded: LoadedVersion | None = None
-    task: "asyncio.Task[None] | None" = None
-    error: RipenError | None = None
-    failures: int = 0
-    retry_at: float | None = 0.0
-
-    @property
-    def failed_for_good(self) -> bool:
-        return self.error is not None and (self.retry_at is None or self.failures >= FAILURES_FOR_GOOD)
-
-    def status(self) -> VersionStatus:
-        """What the service reports of it."""
-        if self.error is not None:
-            return VersionStatus(
-                self.record.number, self.state, TENSORFLOW_CODES.get(type(self.error), "INTERNAL"), str(self.error)
-            )
-        if self.loaded is not None and self.loaded.trouble:
-            return VersionStatus(self.record.number, self.state, "UNAVAILABLE", self.loaded.trouble)
-        return VersionStatus(self.record.number, self.state)
-
-
-@dataclass(eq=False)
-class _Model:
-    """What one model should have and has. `serving` is the version that answers now."""
-
-    wanted: Wanted = field(default_factory=lambda: Wanted(None))
-    serving: int | None = None
-    tracked: dict[int, _Tracked] = field(default_factory=dict)
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it answers nothing yet although a version is declared that may still load."""
-        declared = {self.wanted.live, self.wanted.previous} - {None}
-        may_load = any(not each.failed_for_good for number, each in self.tracked.items() if number in declared)
-        return self.serving is None and may_load
 
 
 class Versions:
@@ -99,7 +43,9 @@ class Versions:
         self._storage = storage
         self._metrics = metrics
         self._settings = settings
-        self._models: dict[str, _Model] = {}
+        self._memory = EngineMemory(settings.memory_budget_bytes, metrics)
+        self._models: dict[str, ModelVersions] = {}
+        self._leaving: set[ModelVersions] = set()  # deleted, but their engines still run
         self._loads = asyncio.Semaphore(LOADS_AT_ONCE)
         self._closing = False
 
@@ -137,47 +83,62 @@ class Versions:
         waiting = sorted(name for name, model in self._models.items() if model.is_waiting)
         return f"The live version is being loaded: {', '.join(waiting)}." if waiting else None
 
-    async def apply(self, models: Collection[str], aspirations: Collection[Aspiration], *, retry: bool = False) -> None:
+    async def apply(
+        self,
+        models: Collection[str],
+        aspirations: Collection[Aspiration],
+        *,
+        pinned: Collection[str] = (),
+        retry: bool = False,
+    ) -> None:
         """Take over what is declared and begin whatever it needs; never waits for a load.
 
         Args:
-            models: all names.
+            models: all names; a model that is no longer among them is forgotten, after its requests were answered.
             aspirations: what each model with a live version should have.
+            pinned: models whose live engine never sleeps; they load first.
             retry: somebody asked just now: failed versions may be tried again at once.
         """
         if self._closing:
             return
-        for name in models:
-            self._models.setdefault(name, _Model())
+        self._memory.pin(pinned)
+        for name in self._models.keys() - set(models):
+            self._forget(self._models.pop(name))
         declared = {aspiration.live.model: aspiration for aspiration in aspirations}
-        for name, model in self._models.items():
+        for name in sorted(models, key=lambda name: (name not in pinned, name)):
+            model = self._models.setdefault(name, ModelVersions(name))
+            model.pinned = name in pinned
             self._declare(model, declared.get(name), retry=retry)
-            self._step(name, model)
+            self._step(model)
 
     async def settled(self) -> None:
         """Wait until no version is being loaded or unloaded."""
-        while tasks := [each.task for model in self._models.values() for each in model.tracked.values() if each.task]:
+        while tasks := [
+            each.task
+            for model in (*self._models.values(), *self._leaving)
+            for each in model.tracked.values()
+            if each.task
+        ]:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
         """Stop every engine; `apply` does nothing any more."""
         self._closing = True
-        for name, model in self._models.items():
-            for tracked in model.tracked.values():
-                if tracked.state not in (VersionState.UNLOADING, VersionState.END):
-                    self._unload(name, tracked, drain_s=0.0)
+        for model in self._models.values():
+            self._unload_all(model, drain_s=0.0)
         await self.settled()
+        await self._memory.close()
 
     # Deciding
 
-    def _declare(self, model: _Model, aspiration: Aspiration | None, *, retry: bool) -> None:
+    def _declare(self, model: ModelVersions, aspiration: Aspiration | None, *, retry: bool) -> None:
         before = {model.wanted.live, model.wanted.previous}
         live = aspiration.live if aspiration else None
         previous = aspiration.previous if aspiration else None
         for record in (live, previous):
             if record is None:
                 continue
-            tracked = model.tracked.setdefault(record.number, _Tracked(record))
+            tracked = model.tracked.setdefault(record.number, Tracked(record))
             if tracked.state is VersionState.END and (retry or record.number not in before):
                 tracked.record, tracked.retry_at = record, 0.0
         model.wanted = Wanted(
@@ -186,92 +147,172 @@ class Versions:
             keep_previous=self._settings.keep_previous > 0,
         )
 
-    def _step(self, name: str, model: _Model) -> None:
+    def _forget(self, model: ModelVersions) -> None:
+        """Its name is unknown from now on; its requests are answered, then its engines stop and its series go."""
+        model.wanted, model.serving = Wanted(None), None
+        self._leaving.add(model)
+        self._unload_all(model, drain_s=self._drain_s)
+        self._step(model)
+
+    def _step(self, model: ModelVersions) -> None:
         """Do what the policy says now. Called after everything that may change its answer."""
-        present = [Present(number, each.state, each.retry_at) for number, each in model.tracked.items()]
+        if self._closing:
+            return
+        if model in self._leaving:
+            self._leave(model)
+            return
+        present = [Present(number, self._state(model, each), each.retry_at) for number, each in model.tracked.items()]
         now = asyncio.get_running_loop().time()
         for action in next_actions(model.wanted, present, model.serving, now):
-            self._act(name, model, action)
+            self._act(model, action)
+        self._memory.set_live(model.name, {number for number in (model.serving, model.wanted.live) if number})
+        if model.pinned and model.serving is not None:
+            self._wake(model.tracked[model.serving])
 
-    def _act(self, name: str, model: _Model, action: Action) -> None:
+    def _state(self, model: ModelVersions, tracked: Tracked) -> VersionState:
+        """The version's state; one that should take over from an engine that is awake counts only once it is too."""
+        number = tracked.record.number
+        if tracked.asleep and model.awake and number == model.wanted.live != model.serving:
+            self._wake(tracked)
+            return VersionState.LOADING
+        return tracked.state
+
+    def _wake(self, tracked: Tracked) -> None:
+        """Start a sleeping engine that no request waits for, whatever the budget says."""
+        loaded = tracked.loaded
+        if loaded is not None and loaded.stage is Stage.ASLEEP:
+            self._memory.admit(loaded, whatever_it_takes=True)
+            loaded.rouse()
+
+    def _leave(self, model: ModelVersions) -> None:
+        if all(each.state is VersionState.END for each in model.tracked.values()):
+            self._leaving.discard(model)
+            if model.name not in self._models:
+                self._memory.set_live(model.name, ())
+                self._metrics.forget_model(model.name)
+
+    def _act(self, model: ModelVersions, action: Action) -> None:
         match action:
             case Activate(number):
                 swapped = number is not None and model.serving is not None
-                logger.info("Model %s: version %s answers now, before it version %s.", name, number, model.serving)
+                logger.info(
+                    "Model %s: version %s answers now, before it version %s.", model.name, number, model.serving
+                )
                 model.serving = number
-                self._metrics.set_live_version(name, number, swapped=swapped)
+                self._metrics.set_live_version(model.name, number, swapped=swapped)
             case Load(number):
-                self._load(name, model.tracked[number])
+                self._load(model, model.tracked[number])
             case Unload(number):
-                longest_s = max(self._settings.drain_timeout_s, self._settings.request_timeout_s)
-                self._unload(name, model.tracked[number], drain_s=longest_s)
+                self._unload(model, model.tracked[number], drain_s=self._drain_s)
 
     # Doing
 
-    def _load(self, name: str, tracked: _Tracked) -> None:
-        self._enter(name, tracked, VersionState.START)
-        tracked.task = asyncio.create_task(self._run_load(name, tracked))
-        tracked.task.add_done_callback(lambda task: self._end(name, tracked) if task.cancelled() else None)
+    @property
+    def _drain_s(self) -> float:
+        return max(self._settings.drain_timeout_s, self._settings.request_timeout_s)
 
-    def _unload(self, name: str, tracked: _Tracked, *, drain_s: float) -> None:
-        self._enter(name, tracked, VersionState.UNLOADING)
+    def _load(self, model: ModelVersions, tracked: Tracked) -> None:
+        self._enter(model, tracked, VersionState.START)
+        tracked.task = asyncio.create_task(self._run_load(model, tracked))
+        tracked.task.add_done_callback(lambda task: self._end(model, tracked) if task.cancelled() else None)
+
+    def _unload(self, model: ModelVersions, tracked: Tracked, *, drain_s: float) -> None:
+        self._enter(model, tracked, VersionState.UNLOADING)
         if tracked.task is not None:  # still loading: whoever cancels twice interrupts the cleaning up
             tracked.task.cancel()
         elif tracked.loaded is not None:
-            tracked.task = asyncio.create_task(self._run_unload(name, tracked, tracked.loaded, drain_s))
+            tracked.task = asyncio.create_task(self._run_unload(model, tracked, tracked.loaded, drain_s))
 
-    async def _run_load(self, name: str, tracked: _Tracked) -> None:
+    def _unload_all(self, model: ModelVersions, *, drain_s: float) -> None:
+        for tracked in model.tracked.values():
+            if tracked.state not in (VersionState.UNLOADING, VersionState.END):
+                self._unload(model, tracked, drain_s=drain_s)
+
+    async def _run_load(self, model: ModelVersions, tracked: Tracked) -> None:
         started = asyncio.get_running_loop().time()
         try:
             async with self._loads:
-                self._enter(name, tracked, VersionState.LOADING)
-                folder = await asyncio.to_thread(self._storage.local_folder, tracked.record.storage_key)
-                tracked.loaded = await LoadedVersion.load(
-                    tracked.record, folder, settings=self._settings, metrics=self._metrics
-                )
+                self._enter(model, tracked, VersionState.LOADING)
+                loaded = await self._open(model, tracked)
         except RipenError as error:
-            self._fail(name, tracked, error)
+            self._fail(model, tracked, error)
         except Exception as error:  # a defect of ours must be visible in the version's status, not lose the task
-            logger.exception("Loading version %d of %s failed unexpectedly.", tracked.record.number, name)
-            self._fail(name, tracked, BrokenVersion(f"The version cannot be loaded: {type(error).__name__}."))
+            logger.exception("Loading version %d of %s failed unexpectedly.", tracked.record.number, model.name)
+            self._fail(model, tracked, BrokenVersion(f"The version cannot be loaded: {type(error).__name__}."))
         else:
-            tracked.error, tracked.failures, tracked.task = None, 0, None
-            self._metrics.observe_load(asyncio.get_running_loop().time() - started)
-            self._enter(name, tracked, VersionState.AVAILABLE)
-            self._step_unless_closing(name)
+            tracked.loaded, tracked.task = loaded, None
+            loaded.on_change = lambda: self._engine_changed(model, tracked, loaded)
+            if loaded.stage is Stage.AWAKE:
+                tracked.error, tracked.failures = None, 0
+                self._metrics.observe_load(asyncio.get_running_loop().time() - started)
+            self._enter(model, tracked, VersionState.AVAILABLE)
+            self._step(model)
+            self._memory.trim()
 
-    async def _run_unload(self, name: str, tracked: _Tracked, loaded: LoadedVersion, drain_s: float) -> None:
+    async def _open(self, model: ModelVersions, tracked: Tracked) -> LoadedVersion:
+        """The version, awake where the memory has room for it, where it should take over, or where it failed before."""
+        record = tracked.record
+        folder = await asyncio.to_thread(self._storage.local_folder, record.storage_key)
+        manifest = await asyncio.to_thread(artifact.read_manifest, folder, record.manifest_sha256)
+        loaded = LoadedVersion(
+            record, folder, manifest, memory=self._memory, settings=self._settings, metrics=self._metrics
+        )
+        takes_over = model.awake and record.number == model.wanted.live
+        try:
+            if self._memory.admit(loaded, whatever_it_takes=model.pinned or takes_over or tracked.failures > 0):
+                await loaded.wake()
+        except BaseException:  # cancelled too: no process may be left behind
+            await loaded.stop()
+            raise
+        return loaded
+
+    async def _run_unload(self, model: ModelVersions, tracked: Tracked, loaded: LoadedVersion, drain_s: float) -> None:
         await loaded.drain(drain_s)
         await loaded.stop()
-        tracked.loaded = None
-        self._end(name, tracked)
+        self._end(model, tracked)
 
-    def _fail(self, name: str, tracked: _Tracked, error: RipenError) -> None:
+    def _engine_changed(self, model: ModelVersions, tracked: Tracked, loaded: LoadedVersion) -> None:
+        """The engine of an available version has woken, could not, or sleeps: one that cannot serve is given up."""
+        if tracked.state is not VersionState.AVAILABLE:
+            return
+        if isinstance(loaded.failure, BrokenVersion):
+            self._give_up(model, tracked, loaded.failure)
+        elif loaded.stage is Stage.AWAKE:
+            tracked.error, tracked.failures = None, 0
+        self._step(model)
+
+    def _give_up(self, model: ModelVersions, tracked: Tracked, error: RipenError) -> None:
+        self._note_failure(model, tracked, error)
+        if model.serving == tracked.record.number:
+            model.serving = None
+            self._metrics.set_live_version(model.name, None, swapped=False)
+        self._unload(model, tracked, drain_s=self._drain_s)
+
+    def _fail(self, model: ModelVersions, tracked: Tracked, error: RipenError) -> None:
+        self._note_failure(model, tracked, error)
+        self._end(model, tracked)
+
+    def _note_failure(self, model: ModelVersions, tracked: Tracked, error: RipenError) -> None:
         tracked.error = error
         tracked.failures += 1
         pause_s = min(FIRST_RETRY_S * 2.0 ** (tracked.failures - 1), LONGEST_RETRY_S)
         for_good = isinstance(error, VersionCorrupt | GoldenMismatch)
         tracked.retry_at = None if for_good else asyncio.get_running_loop().time() + pause_s
-        logger.error("Version %d of %s cannot serve: %s", tracked.record.number, name, error)
-        self._end(name, tracked)
+        logger.error("Version %d of %s cannot serve: %s", tracked.record.number, model.name, error)
 
-    def _end(self, name: str, tracked: _Tracked) -> None:
-        tracked.task = None
-        self._enter(name, tracked, VersionState.END)
-        self._metrics.forget_version(name, tracked.record.number, keep_state=tracked.error is not None)
-        self._step_unless_closing(name)
+    def _end(self, model: ModelVersions, tracked: Tracked) -> None:
+        tracked.task = tracked.loaded = None
+        self._enter(model, tracked, VersionState.END)
+        self._metrics.forget_version(model.name, tracked.record.number, keep_state=tracked.error is not None)
+        self._step(model)
 
-    def _enter(self, name: str, tracked: _Tracked, state: VersionState) -> None:
+    def _enter(self, model: ModelVersions, tracked: Tracked, state: VersionState) -> None:
         tracked.state = state
-        self._metrics.set_version_state(name, tracked.record.number, state)
-
-    def _step_unless_closing(self, name: str) -> None:
-        if not self._closing:
-            self._step(name, self._models[name])
+        self._metrics.set_version_state(model.name, tracked.record.number, state)
 
     # Finding
 
-    def _model(self, name: str) -> _Model:
+    def _model(self, name: str) -> ModelVersions:
         try:
             return self._models[name]
         except KeyError:
@@ -290,7 +331,7 @@ class Versions:
         return tracked.loaded
 
 
-def _what_is_missing(model: _Model) -> str:
+def _what_is_missing(model: ModelVersions) -> str:
     number = model.wanted.live
     if number is None:
         return "label images of both classes, then retrain."

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from contract.errors import RipenError
 from contract.ports import Database
-from contract.records import Aspiration
+from contract.records import Aspiration, Model
 from contract.settings import Settings
 from service.versions import Versions
 
@@ -26,7 +26,7 @@ class Watcher:
         self._database = database
         self._versions = versions
         self._interval_s = settings.poll_interval_s
-        self._declared: tuple[list[str], list[Aspiration]] | None = None
+        self._declared: tuple[list[Model], list[Aspiration]] | None = None
         self._poked = asyncio.Event()
         self._lookers: list[threading.Event] = []  # who waits for the next look
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -89,9 +89,10 @@ class Watcher:
             self._failing = True
         if self._declared is not None:  # also an old answer: it brings the retries of failed versions forward
             self._was_ready = self.missing() is None  # what is declared from now on no longer holds it back
-            await self._versions.apply(*self._declared, retry=retry)
+            models, aspirations = self._declared
+            pinned = {model.name for model in models if model.pinned}
+            await self._versions.apply([model.name for model in models], aspirations, pinned=pinned, retry=retry)
             self.first_look.set()
 
-    def _ask(self) -> tuple[list[str], list[Aspiration]]:
-        models = [model.name for model in self._database.list_models()]
-        return models, self._database.aspirations()
+    def _ask(self) -> tuple[list[Model], list[Aspiration]]:
+        return self._database.list_models(), self._database.aspirations()

@@ -4,20 +4,25 @@ A test module subclasses the classes and gives the fixtures `database` (migrated
 orange) and `clock`. Jobs have a suite of their own, `database_job_suite`.
 """
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, timedelta
 
 import pytest
-from database_records import START, VERDICT, Clock, claimed, example, published, version
+from database_records import START, VERDICT, Clock, claimed, example, job, published, version
 
 from contract.errors import (
     ClassesFixed,
+    JobRunning,
     LabelConflict,
     NothingToRollBack,
     UnknownExample,
     UnknownJob,
     UnknownModel,
     UnknownVersion,
+    VersionInUse,
+    VersionPruned,
 )
 from contract.ports import Database
 from contract.records import Bucket, ChangeKind, Decision, ExampleCount, GatePolicy, JobState
@@ -99,6 +104,10 @@ class ModelSuite:
             lambda name: database.get_version(name, 1),
             lambda name: database.rollback(name, reason=""),
             lambda name: database.request_cancel(name, "1"),
+            lambda name: database.pin_model(name, pinned=True),
+            database.delete_model,
+            lambda name: database.pin_version(name, 1, pinned=True),
+            lambda name: database.prune_version(name, 1),
         ):
             with pytest.raises(UnknownModel, match="'nobody'"):
                 ask("nobody")
@@ -106,6 +115,65 @@ class ModelSuite:
             database.get_example("fruit", "1")
         with pytest.raises(UnknownJob):
             database.get_job("fruit", "1")
+
+    def test_pinned_model(self, database: Database) -> None:
+        before = database.get_model("fruit")
+        assert not before.pinned
+        for _ in range(2):
+            assert database.pin_model("fruit", pinned=True) == replace(before, pinned=True)
+        assert database.list_models() == [replace(before, pinned=True)]
+        assert database.pin_model("fruit", pinned=False) == before
+
+    def test_deleted_model_leaves_no_row(self, database: Database) -> None:
+        other = database.create_model("cats", ("cat", "dog"))
+        kept = published(database, model="cats", promote=True)
+        for _ in range(2):
+            published(database, promote=True)
+        database.add_example(example())
+        model = database.get_model("fruit")
+        assert database.delete_model("fruit") == model
+        with pytest.raises(UnknownModel, match="'fruit'"):
+            database.delete_model("fruit")
+        assert database.list_models() == [replace(other, live_version=1)]
+        assert [row.live for row in database.aspirations()] == [kept]
+        assert {table for table, _ in database.export_rows()} == {
+            *("schema", "models", "jobs", "versions", "live_changes", "audit_log")
+        }
+        again = database.create_model("fruit", ("red", "blue"))
+        assert again.split_key != model.split_key
+        assert database.list_versions("fruit") == database.list_jobs("fruit") == []
+
+    def test_model_with_an_unfinished_job_is_not_deleted(self, database: Database) -> None:
+        queued, _ = database.create_job(job())
+        with pytest.raises(JobRunning, match=queued.id):
+            database.delete_model("fruit")
+        running = database.claim_job(owner="worker", lease_s=10, max_attempts=3)
+        assert running is not None
+        with pytest.raises(JobRunning, match=queued.id):
+            database.delete_model("fruit")
+        database.end_job(queued.id, attempt=1, state=JobState.CANCELLED, failure=None)
+        database.delete_model("fruit")
+
+    def test_examples_come_while_their_model_is_deleted(self, database: Database) -> None:
+        """Each either has a model or is refused."""
+        barrier = threading.Barrier(9)
+
+        def add(_: int) -> bool:
+            barrier.wait()
+            try:
+                return database.add_example(example())[1]
+            except UnknownModel:
+                return False
+
+        def remove() -> None:
+            barrier.wait()
+            database.delete_model("fruit")
+
+        with ThreadPoolExecutor(9) as pool:
+            removing = pool.submit(remove)
+            list(pool.map(add, range(8)))
+            removing.result()
+        assert database.count_examples() == []
 
 
 class VersionSuite:
@@ -230,6 +298,77 @@ class VersionSuite:
             database.record_version(replace(made, number=9), attempt=1, promote=True)
         assert [row.number for row in database.list_versions("fruit")] == [1]
         assert database.aspirations() == []
+
+    def test_version_keeps_what_it_learnt_from(self, database: Database) -> None:
+        running = claimed(database)
+        made = replace(version(running, database.allocate_version(running.id, attempt=1)), last_example="00ff")
+        database.record_version(made, attempt=1, promote=False)
+        assert database.get_version("fruit", 1) == made
+
+    def test_pinned_version(self, database: Database) -> None:
+        made = published(database)
+        for _ in range(2):
+            assert database.pin_version("fruit", 1, pinned=True) == replace(made, pinned=True)
+        with pytest.raises(VersionInUse, match=r"Version 1 .*pinned; unpin"):
+            database.prune_version("fruit", 1)
+        assert database.pin_version("fruit", 1, pinned=False) == made
+
+    def test_only_what_nobody_needs_is_pruned(self, database: Database, clock: Clock) -> None:
+        for _ in range(3):
+            published(database, promote=True)
+        for number, because in ((3, "live"), (2, "rollback")):
+            with pytest.raises(VersionInUse, match=because):
+                database.prune_version("fruit", number)
+        running = claimed(database)
+        with pytest.raises(VersionInUse, match=running.id):
+            database.prune_version("fruit", 1)
+        database.end_job(running.id, attempt=1, state=JobState.CANCELLED, failure=None)
+        clock.advance(60)
+        pruned = database.prune_version("fruit", 1)
+        assert pruned.pruned_at == START + timedelta(seconds=60)
+        clock.advance(60)
+        assert database.prune_version("fruit", 1) == database.get_version("fruit", 1) == pruned
+        with pytest.raises(UnknownVersion):
+            database.prune_version("fruit", 9)
+
+    def test_pruned_version_does_not_come_back(self, database: Database) -> None:
+        for _ in range(4):
+            published(database, promote=True)
+        for number in (1, 2):
+            database.prune_version("fruit", number)
+        with pytest.raises(VersionPruned, match="version 1 "):
+            database.promote("fruit", 1, kind=ChangeKind.MANUAL, reason="")
+        with pytest.raises(VersionPruned):
+            database.pin_version("fruit", 1, pinned=True)
+        assert database.rollback("fruit", reason="").version == 3
+        assert _live(database) == (3, None)
+        with pytest.raises(NothingToRollBack, match="before version 3"):
+            database.rollback("fruit", reason="")
+
+    def test_rollback_steps_over_pruned_versions(self, database: Database) -> None:
+        for _ in range(4):
+            published(database, promote=True)
+        for number in (1, 4):  # live: 1, 2, 3, 4, 1, 4
+            database.promote("fruit", number, kind=ChangeKind.MANUAL, reason="")
+        for number in (2, 3):
+            database.prune_version("fruit", number)
+        assert _live(database) == (4, 1)
+        database.rollback("fruit", reason="")
+        assert _live(database) == (1, 4)
+        database.rollback("fruit", reason="")
+        assert _live(database) == (4, 1)  # over 3 and 2
+        assert database.rollback("fruit", reason="").version == 1
+        assert _live(database) == (1, None)
+
+    def test_rollback_never_leads_to_the_live_version(self, database: Database) -> None:
+        for _ in range(2):
+            published(database, promote=True)
+        database.promote("fruit", 1, kind=ChangeKind.MANUAL, reason="")
+        published(database, promote=True)  # live: 1, 2, 1, 3
+        database.prune_version("fruit", 2)
+        assert _live(database) == (3, 1)
+        database.rollback("fruit", reason="")
+        assert _live(database) == (1, None)
 
 
 def _live(database: Database) -> tuple[int, int | None]:

@@ -133,7 +133,7 @@ def serve() -> Iterator[FakeRestService]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = _handle  # noqa: N815  # http.server's names
+        do_GET = do_POST = do_PATCH = do_DELETE = _handle  # noqa: N815  # http.server's names
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Print nothing."""

@@ -14,7 +14,7 @@ from PIL import Image
 
 from backends.database import SqlDatabase
 from backends.storage import ObjectStorage
-from contract.images import ImageLimits, inspect
+from contract.images import ImageLimits, Pixels, decode_resized, inspect
 from contract.recipe import Recipe
 from contract.records import Bucket, Example, GatePolicy, Job, JobState, Progress
 
@@ -39,6 +39,11 @@ def picture(label: str, seed: int, form: str = "JPEG") -> bytes:
     file = io.BytesIO()
     Image.fromarray(noise).save(file, form)
     return file.getvalue()
+
+
+def pixels(data: bytes, size: tuple[int, int]) -> Pixels:
+    """An encoded image as a network of that (height, width) sees it."""
+    return decode_resized(data, *size, LIMITS)
 
 
 @dataclass(frozen=True)

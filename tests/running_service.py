@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import io
 import queue
+import shutil
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +20,6 @@ from backends.database import SqlDatabase
 from contract.artifact import Golden, Manifest, Network
 from contract.errors import (
     Conflict,
-    Draining,
     InvalidRequest,
     NoLiveVersion,
     RipenError,
@@ -30,6 +31,8 @@ from contract.recipe import Preprocessing, Recipe
 from contract.records import Metrics as Scores
 from contract.records import Prediction, VersionState
 from contract.settings import Settings
+from service.callers import Callers
+from service.keys import Keys
 from service.learning import Learning
 from service.metrics import Metrics
 from service.predictor import Answer, PredictRequest
@@ -121,21 +124,17 @@ class FakePredictor:
         self.cancelled = threading.Event()
         self.waiting = threading.Event()
         self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._draining = False
+        self.most_in_flight = 0
 
     async def predict(self, request: PredictRequest) -> Answer:
         self.asked.append(request)
-        if self._draining:
-            raise Draining("The service is stopping.")
         if self.error is not None:
             raise self.error
         found = self._versions.manifest(request.model, request.version)
         if not 1 <= len(request.images) <= 256:
             raise InvalidRequest(f"The request has {len(request.images)} images; expected 1 to 256.")
         self._in_flight += 1
-        self._idle.clear()
+        self.most_in_flight = max(self.most_in_flight, self._in_flight)
         self.waiting.set()
         try:
             await self.gate.wait()
@@ -144,18 +143,7 @@ class FakePredictor:
             raise
         finally:
             self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
         return Answer(request.model, found.version, CLASSES, tuple(_predict(image) for image in request.images))
-
-    def drain(self) -> None:
-        self._draining = True
-
-    async def idle(self, timeout_s: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._idle.wait()
-        return not self._in_flight
 
 
 def _predict(image: bytes | np.ndarray) -> Prediction | RipenError:
@@ -199,7 +187,7 @@ class MemoryStorage:
         return self.root / key
 
     def delete_folder(self, key: str) -> None:
-        raise NotImplementedError
+        shutil.rmtree(self.root / key, ignore_errors=True)
 
     def check(self) -> None:
         pass
@@ -223,6 +211,7 @@ class RunningService:
         self.changes = 0
         self.missing: str | None = None
         self.now = datetime.now(UTC)
+        self.keys = Keys(self.database)
         versions = FakeVersions()
         self.predictor = FakePredictor(versions)
         self.core = Core(
@@ -232,6 +221,7 @@ class RunningService:
             readiness=Readiness(lambda: self.missing),
             metrics=Metrics(self.database),
             settings=self.settings,
+            callers=Callers(self.settings, self.keys),
         )
         self.ports = Ports(self.settings)
         self._started: queue.Queue[BaseException | None] = queue.Queue()
@@ -274,6 +264,13 @@ class RunningService:
 
     def release(self) -> None:
         self._loop.call_soon_threadsafe(self.predictor.gate.set)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds, of something that has no event."""
+        until = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < until
+            time.sleep(0.002)
 
     def metric(self, line: str) -> float:
         """The value of the series whose line begins with `line`, or 0."""

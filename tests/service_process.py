@@ -31,8 +31,8 @@ class Process:
     grpc_address: str
     log: Path
 
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        until = time.monotonic() + DEADLINE_S
+    def wait_for(self, condition: Callable[[], bool], *, timeout_s: float = DEADLINE_S) -> None:
+        until = time.monotonic() + timeout_s
         while not self._holds(condition):
             assert self.popen.poll() is None, self.log.read_text()
             assert time.monotonic() < until, self.log.read_text()
@@ -71,24 +71,26 @@ def started(home: Path, **changes: object) -> Iterator[Process]:
         popen.stdin.close()
 
 
-def publish(home: Path, number: int, bias: float, *, promote: bool = True) -> float:
+def publish(
+    home: Path, number: int, bias: float, *, model: str = "default", promote: bool = True, database_url: str = ""
+) -> float:
     """Publish a tiny version and make it live; return what it answers for picture 1."""
-    settings = Settings.from_environment({"RIPEN_HOME": str(home)})
+    elsewhere = {"RIPEN_DATABASE_URL": database_url} if database_url else {}
+    settings = Settings.from_environment({"RIPEN_HOME": str(home), **elsewhere})
     database = SqlDatabase(settings.database_url)
     database.migrate()
-    database.create_model("default", ("apple", "orange"))
-    job = Job(
-        "j" * 31 + str(number), "default", JobState.QUEUED, Recipe(), GatePolicy.ALWAYS, Progress(), database.now()
-    )
+    database.create_model(model, ("apple", "orange"))
+    job_id = f"{model}{number}".rjust(32, "j")
+    job = Job(job_id, model, JobState.QUEUED, Recipe(), GatePolicy.ALWAYS, Progress(), database.now())
     database.create_job(job)
     assert database.claim_job(owner="test", lease_s=60, max_attempts=1) is not None
     assert database.allocate_version(job.id, attempt=1) == number
-    folder = home.parent / f"version-{number}"
-    manifest = tiny_version.make(folder, number=number, bias=bias)
+    folder = home.parent / f"{model}-{number}"
+    manifest = tiny_version.make(folder, model=model, number=number, bias=bias)
     version = tiny_version.record(folder)
     ObjectStorage(settings.storage_url, cache=home / "cache").publish_folder(folder, version.storage_key)
     database.record_version(replace(version, job_id=job.id), attempt=1, promote=False)
     if promote:
-        database.promote("default", number, kind=ChangeKind.MANUAL, reason="a test")
+        database.promote(model, number, kind=ChangeKind.MANUAL, reason="a test")
     database.close()
     return tiny_version.expected(manifest, tiny_version.picture(1))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from contract.errors import DatabaseUnavailable, UnknownVersion
+from contract.keys import ApiKey
 from contract.records import Aspiration, Model, Version
 from contract.settings import Settings
 from service.engine_wire import BatchResult, EngineImage
@@ -48,6 +49,19 @@ class AspiringDatabase:
 
     def aspirations(self) -> list[Aspiration]:
         return self.wanted
+
+
+class KeyDatabase:
+    """The part of the Database port that keys are read by. `failing` makes it fail."""
+
+    def __init__(self, *keys: ApiKey) -> None:
+        self.keys = list(keys)
+        self.failing = False
+
+    def list_keys(self) -> list[ApiKey]:
+        if self.failing:
+            raise DatabaseUnavailable("The database is locked.")
+        return self.keys
 
 
 class GatedEngine:

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,7 @@ class StorageSuite:
             storage.delete,
             storage.local_folder,
             storage.delete_folder,
+            storage.list_objects,
             lambda key: storage.put(key, b""),
             lambda key: storage.publish_folder(source, key),
         ):
@@ -124,3 +126,43 @@ class StorageSuite:
 
     def test_check_leaves_nothing(self, storage: Storage) -> None:
         storage.check()
+        assert [*storage.list_objects("probes")] == []
+
+    def test_objects_are_listed(self, storage: Storage, tmp_path: Path) -> None:
+        before = datetime.now(UTC) - timedelta(seconds=5)
+        assert [*storage.list_objects("examples")] == []
+        storage.put("examples/fruit/ab/abcd", b"one")
+        storage.put("examples/fruits", b"")
+        storage.put("other/x", b"1")
+        storage.publish_folder(folder_to_publish(tmp_path), "models/fruit/1")
+        assert _listed(storage, "examples") == {"examples/fruit/ab/abcd": 3, "examples/fruits": 0}
+        assert _listed(storage, "examples/fruit") == {"examples/fruit/ab/abcd": 3}
+        assert _listed(storage, "models") == {
+            "models/fruit/1/manifest.json": 2,
+            "models/fruit/1/saved_model.pb": 0,
+            "models/fruit/1/variables/data": 7,
+        }
+        for found in storage.list_objects("examples"):
+            assert before < found.modified_at < datetime.now(UTC) + timedelta(seconds=5)
+        storage.delete("examples/fruits")
+        storage.delete_folder("models/fruit/1")
+        assert _listed(storage, "models") == {}
+        assert set(_listed(storage, "examples")) == {"examples/fruit/ab/abcd"}
+
+    def test_sweep_leaves_what_is_published_and_stored(self, storage: Storage, tmp_path: Path) -> None:
+        storage.put("a/b", b"one")
+        storage.publish_folder(folder_to_publish(tmp_path), "models/fruit/1")
+        before = files_below(storage.local_folder("models/fruit/1"))
+        storage.sweep(keep=frozenset({"models/fruit/1"}), older_than_s=-60)
+        assert storage.get("a/b") == b"one"
+        assert files_below(storage.local_folder("models/fruit/1")) == before
+        storage.sweep(keep=frozenset(), older_than_s=-60)
+        assert files_below(storage.local_folder("models/fruit/1")) == before
+
+    def test_free_bytes(self, storage: Storage) -> None:
+        free = storage.free_bytes()
+        assert free is None or free > 0
+
+
+def _listed(storage: Storage, prefix: str) -> dict[str, int]:
+    return {found.key: found.size_bytes for found in storage.list_objects(prefix)}

@@ -1,10 +1,12 @@
 """What our REST answers and takes, as types: the OpenAPI page is made from them. LINE A step 1, LINE B steps 1-2."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict
 from starlette.responses import Response
 
 from contract.artifact import Manifest
@@ -20,6 +22,7 @@ from contract.records import (
     Verdict,
     VersionState,
 )
+from service.lineage import Deletion, Trace
 
 
 def json_response(answer: object, status: int = 200) -> Response:
@@ -107,12 +110,41 @@ class AddExamplesAnswer:
 
 
 @dataclass(frozen=True)
+class ImportAnswer:
+    """What became of an archive: new examples per class, images that were there before, files that are no images."""
+
+    added: Mapping[str, int]
+    duplicates: int
+    skipped: int
+    rejected: tuple[Refused, ...]
+
+
+@dataclass(frozen=True)
 class ExamplesAnswer:
     """One page, oldest first; `next` is the `after` of the next page. `counts` are of all examples."""
 
     examples: tuple[Example, ...]
     counts: tuple[ExampleCount, ...]
     next: str | None
+
+
+@dataclass(frozen=True)
+class DeletedExampleAnswer(Example):
+    """What was deleted, and which versions it went into."""
+
+    trained_versions: tuple[Trace, ...]
+    judged_versions: tuple[Trace, ...]
+    copies_in: tuple[int, ...]
+
+    @classmethod
+    def of(cls, deletion: Deletion) -> "DeletedExampleAnswer":
+        """The example's own fields, and its traces beside them."""
+        return cls(
+            **vars(deletion.example),
+            trained_versions=deletion.trained_versions,
+            judged_versions=deletion.judged_versions,
+            copies_in=deletion.copies_in,
+        )
 
 
 @dataclass(frozen=True)
@@ -123,11 +155,12 @@ class ModelAnswer:
     classes: tuple[str, str] | None
     live_version: int | None
     created_at: datetime
+    pinned: bool
 
     @classmethod
     def of(cls, model: Model) -> "ModelAnswer":
         """The record without its split key, which is a secret."""
-        return cls(model.name, model.classes, model.live_version, model.created_at)
+        return cls(model.name, model.classes, model.live_version, model.created_at, model.pinned)
 
 
 @dataclass(frozen=True)
@@ -154,7 +187,10 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class VersionAnswer:
-    """One version. `state` is TensorFlow Serving's; END where it is not loaded. `live` is the one that answers."""
+    """One version. `state` is TensorFlow Serving's; END where it is not loaded. `live` is the one that answers.
+
+    `pruned_at`: when its files were removed; only its record is left, and it has no manifest any more.
+    """
 
     version: int
     state: VersionState
@@ -166,6 +202,8 @@ class VersionAnswer:
     job_id: str
     created_at: datetime
     training_seconds: float
+    pinned: bool
+    pruned_at: datetime | None
     manifest: Manifest | None = None
 
 
@@ -187,20 +225,26 @@ class HealthAnswer:
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)  # "3" and true are no numbers
 
 
 class CreateModelBody(_Body):
     """`classes` may come later, but never change: `classes[1]` is the one that probabilities speak of."""
 
     name: str = Field(examples=["default"])
-    classes: tuple[str, str] | None = Field(default=None, examples=[["apple", "orange"]])
+    classes: Annotated[tuple[str, str] | None, Strict(False)] = Field(default=None, examples=[["apple", "orange"]])
+
+
+class PinModelBody(_Body):
+    """Whether its engine stays loaded."""
+
+    pinned: bool
 
 
 class GateBody(_Body):
     """When the new version goes live without a person."""
 
-    policy: GatePolicy
+    policy: Annotated[GatePolicy, Strict(False)]
 
 
 class RetrainBody(_Body):

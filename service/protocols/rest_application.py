@@ -6,10 +6,13 @@ from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service.protocols import (
+    rest_audit,
     rest_errors,
     rest_examples,
+    rest_import,
     rest_job_events,
     rest_jobs,
+    rest_models,
     rest_operations,
     rest_predict,
     rest_tf_serving,
@@ -46,7 +49,16 @@ def build(core: Core) -> FastAPI:
     app.state.core = core
     rest_errors.add_handlers(app)
     ours = APIRouter(prefix="/api/v1")
-    for module in (rest_predict, rest_examples, rest_jobs, rest_job_events, rest_versions):
+    for module in (
+        rest_predict,
+        rest_models,
+        rest_examples,
+        rest_import,
+        rest_jobs,
+        rest_job_events,
+        rest_versions,
+        rest_audit,
+    ):
         ours.include_router(module.router)
     for router in (ours, rest_operations.router, rest_tf_serving.router):
         app.include_router(router)

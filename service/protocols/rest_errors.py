@@ -23,7 +23,9 @@ CODES = {
     405: "method_not_allowed",
     408: "request_timeout",
     413: "request_too_large",
+    415: "unsupported_media_type",
     500: "internal",
+    507: "storage_full",
 }
 MESSAGES = {
     404: "There is nothing at this path; /openapi.json lists what there is.",
@@ -31,6 +33,7 @@ MESSAGES = {
     500: INTERNAL_MESSAGE,
 }
 RETRIABLE = (429, 503)
+UNAUTHENTICATED = 401
 CLIENT_GONE = 499  # nobody reads it; the metrics tell it from a failure
 logger = logging.getLogger(__name__)
 
@@ -49,9 +52,10 @@ def error_response(
     body: object = {"error": {"code": code, "message": message, "request_id": request_id}}
     if is_tf_serving(scope):
         body = {"error": message}
-    retry = {"Retry-After": str(RETRY_AFTER_S)} if status in RETRIABLE else {}
+    more = {"Retry-After": str(RETRY_AFTER_S)} if status in RETRIABLE else {}
+    more |= {"WWW-Authenticate": "Bearer"} if status == UNAUTHENTICATED else {}
     return Response(
-        msgspec.json.encode(body), status, headers={**(headers or {}), **retry}, media_type="application/json"
+        msgspec.json.encode(body), status, headers={**(headers or {}), **more}, media_type="application/json"
     )
 
 
@@ -109,11 +113,18 @@ def _explain(error: RequestValidationError) -> str:
     """Where and what, without the value that came."""
     told = []
     for one in error.errors():
-        where = ".".join(str(part) for part in one["loc"])
+        where = ".".join(map(_short, one["loc"]))
         if one["type"] == "json_invalid":
             told.append(f"The body is not valid JSON (at character {one['loc'][-1]}).")
+        elif "class '" in one["msg"]:  # FastAPI's word for a text where a file is expected, and the other way round
+            told.append(f"{where}: it is not of the right kind; expected what /openapi.json says.")
         elif where == "body":
             told.append(f"{where}: {one['msg']}; send JSON with `Content-Type: application/json`.")
         else:
             told.append(f"{where}: {one['msg']}.")
     return " ".join(told[:5])
+
+
+def _short(part: str | int) -> str:
+    """One step of the place, which may be a key that came: no more than its beginning, and no odd characters."""
+    return "".join(c for c in str(part)[:40] if c.isprintable())

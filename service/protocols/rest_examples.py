@@ -1,27 +1,32 @@
-"""Our REST, models and labelled images: /api/v1/models and /api/v1/examples. LINE B step 1."""
+"""Our REST, labelled images: /api/v1/examples. LINE B step 1."""
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, File, Form, Path, Query, UploadFile
+from fastapi import APIRouter, File, Form, Query, UploadFile
 from starlette.responses import Response
 
 from contract.errors import DatabaseUnavailable, RipenError, StorageFull, StorageUnavailable
 from contract.records import Bucket, Example
 from service.protocols.rest_answers import (
     AddExamplesAnswer,
-    CreateModelBody,
+    DeletedExampleAnswer,
     ErrorText,
     ExamplesAnswer,
-    ModelAnswer,
-    ModelsAnswer,
     Refused,
     StoredExample,
     json_response,
 )
-from service.protocols.rest_parameters import CoreDependency, ModelName, documented
+from service.protocols.rest_bodies import StrictRoute
+from service.protocols.rest_parameters import (
+    IDENTIFIER_PATTERN,
+    Actor,
+    CoreDependency,
+    Identifier,
+    ModelName,
+    documented,
+)
 from service.status_map import client_message
 
-MODEL = {"name": "default", "classes": ["apple", "orange"], "live_version": 3, "created_at": "2026-11-23T19:00:00Z"}
 STORED = {
     "id": "18a9d0c1f0b2c3d4aabbccdd",
     "file": "IMG_0001.jpg",
@@ -32,43 +37,7 @@ STORED = {
 }
 REFUSED = {"file": "notes.txt", "error": {"code": "invalid_image", "message": "Not a JPEG, PNG or WebP image: ..."}}
 OUR_FAULT = (DatabaseUnavailable, StorageUnavailable, StorageFull)  # not the file's: the whole request fails
-router = APIRouter()
-
-
-@router.post(
-    "/models",
-    summary="Create a model or declare its classes",
-    tags=["models"],
-    response_model=ModelAnswer,
-    responses=documented(409, 503, example=MODEL),
-)
-def create_model(core: CoreDependency, body: CreateModelBody) -> Response:
-    """The same again changes nothing; other classes than the declared ones are a conflict."""
-    return json_response(ModelAnswer.of(core.learning.create_model(body.name, body.classes)))
-
-
-@router.get(
-    "/models",
-    summary="All models",
-    tags=["models"],
-    response_model=ModelsAnswer,
-    responses=documented(503, example={"models": [MODEL]}),
-)
-def list_models(core: CoreDependency) -> Response:
-    """Every question that this installation answers."""
-    return json_response(ModelsAnswer(tuple(ModelAnswer.of(model) for model in core.learning.models())))
-
-
-@router.get(
-    "/models/{name}",
-    summary="One model",
-    tags=["models"],
-    response_model=ModelAnswer,
-    responses=documented(404, 503, example=MODEL),
-)
-def get_model(core: CoreDependency, name: Annotated[str, Path(examples=["default"])]) -> Response:
-    """Its classes and its declared version."""
-    return json_response(ModelAnswer.of(core.learning.model(name)))
+router = APIRouter(route_class=StrictRoute)
 
 
 @router.post(
@@ -128,10 +97,10 @@ def add_examples(
 def list_examples(
     core: CoreDependency,
     model: ModelName,
-    label: Annotated[str | None, Query(examples=["apple"])] = None,
+    label: Annotated[str | None, Query(examples=["apple"], pattern=r"^[^\x00]{1,64}$")] = None,
     bucket: Bucket | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[str | None, Query(description="`next` of the page before.", max_length=64)] = None,
+    after: Annotated[str | None, Query(description="`next` of the page before.", pattern=IDENTIFIER_PATTERN)] = None,
 ) -> Response:
     """One page, oldest first, and the counts of all."""
     page, counts = core.learning.examples(model, label=label, bucket=bucket, limit=limit, after=after)
@@ -143,16 +112,19 @@ def list_examples(
     "/examples/{example_id}",
     summary="Remove a labelled image",
     tags=["examples"],
-    response_model=Example,
+    response_model=DeletedExampleAnswer,
     responses=documented(404, 503),
 )
-def delete_example(core: CoreDependency, model: ModelName, example_id: str) -> Response:
-    """The next retrain does without it; versions that learnt from it stay as they are.
+def delete_example(core: CoreDependency, model: ModelName, example_id: Identifier, actor: Actor) -> Response:
+    """The next retrain does without it; versions that learnt from it stay as they are, and are listed.
+
+    `trained_versions` learnt from it, `judged_versions` were measured on it, `copies_in` hold a copy of it: delete such
+    a version to remove that too. Only versions made by an early release can.
 
     Nothing is remembered of it: the same bytes added again get the bucket of their digest again, unless
     `bucket=holdout` is asked for.
     """
-    return json_response(core.learning.delete_example(model, example_id))
+    return json_response(DeletedExampleAnswer.of(core.learning.delete_example(model, example_id, actor=actor)))
 
 
 def _stored(example: Example, name: str, *, duplicate: bool) -> StoredExample:

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from contract.errors import DatabaseUnavailable
 from contract.records import Job
 from service.protocols.core import Core
-from service.protocols.rest_parameters import CoreDependency, ModelName, documented
+from service.protocols.rest_parameters import CoreDependency, Identifier, ModelName, documented
 
 LOOK_EVERY_S = 0.3
 KEEP_ALIVE_S = 10.0  # a comment, so that proxies and clients see that the stream lives
@@ -28,7 +28,7 @@ router = APIRouter(tags=["retraining"])
     response_class=StreamingResponse,
     responses={200: STREAM, **documented(404, 503)},
 )
-async def watch_job(core: CoreDependency, model: ModelName, job_id: str) -> Response:
+async def watch_job(core: CoreDependency, model: ModelName, job_id: Identifier) -> Response:
     """`event: progress` with the job as JSON at once and at each change; `event: end` when it has ended."""
     job = await asyncio.to_thread(core.learning.job, model, job_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -47,11 +47,12 @@ async def _events(core: Core, job: Job) -> AsyncIterator[bytes]:
             spoke_at = time.monotonic()
         if await core.readiness.stopped_within(LOOK_EVERY_S):
             return
-        job = await _look(core, job)
+        job = await look(core, job)
     yield _event("end", job)
 
 
-async def _look(core: Core, job: Job) -> Job:
+async def look(core: Core, job: Job) -> Job:
+    """The job as it is now, or as it was where the database cannot say."""
     try:
         return await asyncio.to_thread(core.learning.job, job.model, job.id)
     except DatabaseUnavailable:

@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from contract.records import Job
 from service.protocols.rest_answers import JobsAnswer, RetrainBody, json_response
-from service.protocols.rest_parameters import CoreDependency, ModelName, documented
+from service.protocols.rest_bodies import StrictRoute
+from service.protocols.rest_parameters import CoreDependency, Identifier, ModelName, documented
 
 JOB = {
     "id": "0b9c5f1d7c6f4a0b8f6f0a3d6f1b2c3d",
@@ -20,7 +21,7 @@ JOB = {
     "attempt": 1,
     "created_at": "2026-11-23T19:00:00Z",
 }
-router = APIRouter(tags=["retraining"])
+router = APIRouter(tags=["retraining"], route_class=StrictRoute)
 
 
 @router.post(
@@ -57,7 +58,7 @@ def list_jobs(core: CoreDependency, model: ModelName, limit: Annotated[int, Quer
 
 
 @router.get("/jobs/{job_id}", summary="One job", response_model=Job, responses=documented(404, 503, example=JOB))
-def get_job(core: CoreDependency, model: ModelName, job_id: str) -> Response:
+def get_job(core: CoreDependency, model: ModelName, job_id: Identifier) -> Response:
     """Its state, its progress with the history of epochs, and in the end its version and verdict, or its failure."""
     return json_response(core.learning.job(model, job_id))
 
@@ -69,6 +70,6 @@ def get_job(core: CoreDependency, model: ModelName, job_id: str) -> Response:
     response_model=Job,
     responses=documented(404, 409, 503),
 )
-def cancel_job(core: CoreDependency, model: ModelName, job_id: str) -> Response:
+def cancel_job(core: CoreDependency, model: ModelName, job_id: Identifier) -> Response:
     """A queued job ends at once, a running one within 5 seconds; one that has ended is a conflict."""
     return json_response(core.learning.cancel(model, job_id), 202)

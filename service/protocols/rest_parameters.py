@@ -2,19 +2,22 @@
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Query
+from fastapi import Depends, Path, Query
 from starlette.requests import Request
 
+from contract.keys import LOCAL_ACTOR
 from contract.records import DEFAULT_MODEL, check_model_name
 from service.protocols.core import Core
 from service.protocols.rest_answers import ErrorAnswer
 
 Responses = dict[int | str, dict[str, Any]]  # FastAPI's own type for `responses`
+IDENTIFIER_PATTERN = r"^[\x21-\x7e]{1,64}$"  # not every database takes every character
 DESCRIPTIONS = {
     400: "A malformed request.",
     404: "Something that was named does not exist.",
     409: "The request is fine, the state of things is not.",
     413: "More bytes or pixels than the limit.",
+    415: "The body is of another type.",
     422: "An image, a label or a data set that cannot be used.",
     429: "The queue is full; come back after `Retry-After` seconds.",
     503: "The same request may work later.",
@@ -38,8 +41,15 @@ async def get_model_name(
     return check_model_name(model)
 
 
+async def get_actor(request: Request) -> str:
+    """Who asks, for the audit log; whoever checked the key has noted it."""
+    return str(getattr(request.state, "actor", LOCAL_ACTOR))
+
+
 CoreDependency = Annotated[Core, Depends(get_core)]
+Actor = Annotated[str, Depends(get_actor)]
 ModelName = Annotated[str, Depends(get_model_name)]
+Identifier = Annotated[str, Path(pattern=IDENTIFIER_PATTERN)]
 
 
 def documented(*statuses: int, example: object = None, status: int = 200) -> Responses:

@@ -6,8 +6,6 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Query
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,12 +20,12 @@ from service.protocols.rest_answers import (
     Refused,
     json_response,
 )
+from service.protocols.rest_bodies import FORM, BoundedForm
 from service.protocols.rest_errors import CLIENT_GONE
 from service.protocols.rest_parameters import CoreDependency, ModelName, documented
 from service.status_map import client_message
 
 T = TypeVar("T")
-MAX_FILES = 256
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 FILES = {"type": "object", "properties": {"file": {"type": "array", "items": BINARY["schema"]}}}
 BODY = {
@@ -42,7 +40,7 @@ EXAMPLE = {
 router = APIRouter(tags=["predictions"])
 
 
-class _InMemory(MultiPartParser):
+class _InMemory(BoundedForm):
     """Keeps files in memory, where the request's size limit bounds them: predictions need no disk and no thread."""
 
     spool_max_size = 2**31
@@ -104,16 +102,13 @@ async def _gone(request: Request) -> None:
 
 async def _read_images(request: Request) -> tuple[Sequence[str | None], list[bytes]]:
     content_type = request.headers.get("content-type", "")
-    if not content_type.lower().startswith("multipart/form-data"):
+    if not content_type.lower().startswith(FORM):
         return [None], [await request.body()]
-    try:
-        form = await _InMemory(request.headers, request.stream(), max_files=MAX_FILES, max_fields=MAX_FILES).parse()
-    except MultiPartException as error:
-        raise HTTPException(400, error.message) from error
+    form = await _InMemory(request).parse()
     try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        if not files:
-            raise InvalidRequest("The form has no file; expected 1-256 images, each as a file of the form.")
+        if not files or len(files) < len(form.multi_items()):
+            raise InvalidRequest("The form has no file or a text field; expected 1-256 images, each as a file of it.")
         return [file.filename for file in files], [file.file.read() for file in files]
     finally:
         await form.close()

@@ -2,8 +2,6 @@
 
 import logging
 import sqlite3
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,33 +11,17 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from database_job_suite import JobSuite
+from database_operator_suite import AuditSuite, KeySuite, RowsSuite
+from database_processes import check_migrate_and_claim
 from database_records import Clock, claimed, example, job
 from database_suite import ModelSuite, VersionSuite
-from sqlalchemy import create_engine, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import create_engine
 
-from backends import database_connection
+from backends import database_sqlite
 from backends.database import SqlDatabase
-from backends.database_schema import REVISION, metadata, models
+from backends.database_schema import REVISION, metadata
 from contract.errors import DatabaseUnavailable, InvalidSetting, StorageFull
 from contract.records import JobState
-
-MIGRATE_AND_CLAIM = """
-import sys
-from backends.database import SqlDatabase
-from contract.recipe import Recipe
-from contract.records import GatePolicy, Job, JobState, Progress
-database = SqlDatabase(sys.argv[1])
-print("ready", flush=True)
-sys.stdin.readline()
-database.migrate()
-model = database.create_model("fruit", ("apple", "orange"))
-job = Job(sys.argv[2], "fruit", JobState.QUEUED, Recipe(), GatePolicy.ALWAYS, Progress(), database.now(), "key")
-database.create_job(job)
-claimed = database.claim_job(owner=sys.argv[2], lease_s=60, max_attempts=3)
-print(model.split_key, claimed is not None)
-database.close()
-"""
 
 
 @pytest.fixture
@@ -61,6 +43,14 @@ def database(path: Path, clock: Clock) -> Iterator[SqlDatabase]:
     opened.close()
 
 
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[SqlDatabase]:
+    opened = SqlDatabase(f"sqlite:///{tmp_path}/empty.db")
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
 class TestModels(ModelSuite):
     """On SQLite."""
 
@@ -70,6 +60,18 @@ class TestJobs(JobSuite):
 
 
 class TestVersions(VersionSuite):
+    """On SQLite."""
+
+
+class TestKeys(KeySuite):
+    """On SQLite."""
+
+
+class TestAudit(AuditSuite):
+    """On SQLite."""
+
+
+class TestRows(RowsSuite):
     """On SQLite."""
 
 
@@ -92,26 +94,21 @@ def test_migrating_again_changes_nothing(database: SqlDatabase) -> None:
 
 
 def test_processes_migrate_and_claim_at_once(path: Path) -> None:
-    command = [sys.executable, "-W", "error", "-c", MIGRATE_AND_CLAIM, f"sqlite:///{path}"]
-    pipe = subprocess.PIPE
-    children = [subprocess.Popen([*command, f"w{n}"], stdin=pipe, stdout=pipe, text=True) for n in range(3)]
-    for child in children:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write("go\n")
-        child.stdin.flush()
-    answers = [child.communicate(timeout=60)[0].split() for child in children]
-    assert [child.returncode for child in children] == [0, 0, 0]
-    assert len({split_key for split_key, _ in answers}) == 1
-    assert sorted(got for _, got in answers) == ["False", "False", "True"]
+    check_migrate_and_claim(f"sqlite:///{path}")
 
 
 def test_newer_schema_is_refused(database: SqlDatabase, path: Path) -> None:
     _execute(path, "UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(DatabaseUnavailable, match=r"9999.*newer release.*0001"):
+    with pytest.raises(DatabaseUnavailable, match=r"9999.*newer release.*0002"):
         database.migrate()
+
+
+def test_schema_is_checked_without_a_change(database: SqlDatabase, path: Path) -> None:
+    database.check_schema()
+    for revision, because in (("9999", "newer release"), ("0001", "older release; the next start brings it to 0002")):
+        _execute(path, f"UPDATE alembic_version SET version_num = '{revision}'")
+        with pytest.raises(DatabaseUnavailable, match=f"{revision}.*{because}"):
+            database.check_schema()
 
 
 def test_failed_migration_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +131,7 @@ def test_file_is_set_up_for_durability(database: SqlDatabase) -> None:
 
 
 def test_locked_database(path: Path, database: SqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_connection, "BUSY_TIMEOUT_S", 0)
+    monkeypatch.setattr(database_sqlite, "BUSY_TIMEOUT_S", 0)
     impatient = SqlDatabase(f"sqlite:///{path}")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -190,11 +187,6 @@ def test_database_that_was_never_migrated(tmp_path: Path) -> None:
 def test_url_that_cannot_be_used(url: str) -> None:
     with pytest.raises(InvalidSetting, match="expected one like `sqlite:"):
         SqlDatabase(url)
-
-
-def test_writers_lock_the_model_where_the_database_has_row_locks() -> None:
-    statement = select(models.c.name).with_for_update()
-    assert str(statement.compile(dialect=postgresql.dialect())).endswith("FOR UPDATE")
 
 
 def _execute(path: Path, statement: str) -> None:

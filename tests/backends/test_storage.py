@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from storage_suite import StorageSuite, files_below, folder_to_publish
@@ -113,6 +114,77 @@ def test_full_disk_keeps_the_old_object(
         storage.publish_folder(source, "models/fruit/1")
     assert files_below(root) == {"a/b": b"old"}
     assert len(files_below(source)) == 3
+
+
+@pytest.mark.parametrize(
+    ("left", "fits"),
+    [
+        ({"f_bavail": 51}, True),
+        ({"f_bavail": 50}, False),  # of 1000: the reserve
+        ({"f_favail": 51}, True),
+        ({"f_favail": 50}, False),
+        ({"f_favail": 0, "f_files": 0}, True),  # a file system without a limit
+    ],
+)
+def test_reserve_is_kept_free(
+    storage: Storage, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: dict[str, int], fits: bool
+) -> None:
+    found = {"f_frsize": 4096, "f_blocks": 1000, "f_bavail": 900, "f_files": 1000, "f_favail": 900, **left}
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**found))
+    source = folder_to_publish(tmp_path)
+    if fits:
+        assert storage.free_bytes() == (found["f_bavail"] - 50) * 4096
+        storage.put("a/b", b"one")
+        storage.publish_folder(source, "models/fruit/1")
+        return
+    assert storage.free_bytes() == 0
+    for write in (lambda: storage.put("a/b", b""), lambda: storage.publish_folder(source, "models/fruit/1")):
+        with pytest.raises(StorageFull, match=f"{root}.*reserve"):
+            write()
+    storage.check()  # a service on a full disk still starts
+    storage.delete("a/b")
+    assert files_below(root) == {}
+    assert len(files_below(source)) == 3
+
+
+def test_reserve_of_a_large_disk_is_a_gibibyte(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"f_frsize": 2**20, "f_blocks": 2**20, "f_bavail": 1025, "f_files": 2**20, "f_favail": 1001}
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**found))
+    assert storage.free_bytes() == 2**20
+
+
+def test_object_larger_than_what_is_free(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"f_frsize": 1, "f_blocks": 1000, "f_bavail": 60, "f_files": 0, "f_favail": 0}
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**found))
+    storage.put("a/b", b"x" * 9)
+    with pytest.raises(StorageFull):
+        storage.put("a/b", b"x" * 10)
+
+
+def test_sweep_removes_what_killed_writes_left(storage: Storage, root: Path) -> None:
+    (root / ".staging-folder" / "sub").mkdir(parents=True)
+    (root / ".staging-folder" / "sub" / "part").write_bytes(b"12345")
+    (root / ".staging-file").write_bytes(b"123")
+    storage.put("probes/left", b"12")
+    assert storage.sweep(keep=frozenset(), older_than_s=60) == 0
+    assert len(files_below(root)) == 3
+    assert storage.sweep(keep=frozenset(), older_than_s=-60) == 8
+    assert files_below(root) == {}
+    assert [path.name for path in root.iterdir()] == ["probes"]
+
+
+def test_sweep_removes_copies_that_nobody_needs(tmp_path: Path) -> None:
+    storage = ObjectStorage("memory:///", cache=tmp_path / "cache")
+    for number in (1, 2):
+        storage.publish_folder(folder_to_publish(tmp_path), f"models/fruit/{number}")
+        storage.local_folder(f"models/fruit/{number}")
+    keep = frozenset({"models/fruit/2"})
+    assert storage.sweep(keep=keep, older_than_s=60) == 0
+    assert storage.sweep(keep=keep, older_than_s=-60) == 9
+    assert {name.partition("/1/")[0] for name in files_below(tmp_path / "cache")} == {
+        *("models/fruit/2/manifest.json", "models/fruit/2/saved_model.pb", "models/fruit/2/variables/data")
+    }
+    assert len(files_below(storage.local_folder("models/fruit/1"))) == 3  # it is still stored
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from contract import errors
 from contract.errors import InvalidRequest, RipenError
 from contract.recipe import Pooling, Recipe, change_recipe
-from contract.records import Epoch, GatePolicy, Job, JobState, Progress, check_classes, check_model_name
+from contract.records import Epoch, GatePolicy, Job, JobState, Progress, check_classes, check_model_name, class_of
 
 
 def test_a_job_survives_json() -> None:
@@ -57,11 +57,22 @@ def test_bad_model_names(name: str) -> None:
 def test_good_names() -> None:
     assert check_model_name("apples-2_b") == "apples-2_b"
     assert check_classes(("not ok", "ok")) == ("not ok", "ok")
+    assert check_classes((" \u00c4pfel", "a\u0308")) == ("\u00c4pfel", "\u00e4")
+
+
+def test_a_label_is_found_however_it_is_spelled() -> None:
+    classes = ("\u00c4pfel", "ok")
+    assert class_of("A\u0308pfel ", classes) == classes[0]
+    assert class_of("A\u0308pfel", ("A\u0308pfel", "ok")) == "A\u0308pfel"  # declared before one spelling was asked for
+    assert class_of("OK", classes) is None
 
 
 @pytest.mark.parametrize(
     "classes",
-    [(), ("a",), ("a", "a"), ("a", "b", "c"), ("a", ""), ("a", "b/c"), ("a", "b\n"), ("a", "\ud800")],
+    [
+        *((), ("a",), ("a", "a"), ("a", "b", "c"), ("a", ""), ("a", "b/c"), ("a", "b\n"), ("a", "\ud800")),
+        *(("a", "a "), ("a", " "), ("a", "\x7f"), ("a", "\u202eb"), ("a", ".."), ("\u00e4", "a\u0308")),
+    ],
 )
 def test_bad_classes(classes: tuple[str, ...]) -> None:
     with pytest.raises(InvalidRequest):

@@ -9,7 +9,6 @@ from orchard import Orchard
 
 from contract.artifact import MANIFEST
 from contract.errors import LeaseLost
-from contract.images import ImageLimits
 from contract.records import Job, Version
 from retrain.publish import Publisher
 from retrain.workplace import Workplace
@@ -28,7 +27,7 @@ def test_an_attempt_that_lost_its_lease_withdraws_only_its_own_version(tmp_path:
     planted = orchard.plant(tmp_path, {})
     job = planted.claim()
     workplace = Workplace(tmp_path, job.id)
-    publisher = Publisher(planted.database, planted.storage, workplace, ImageLimits())
+    publisher = Publisher(planted.database, planted.storage, workplace)
     late = stage(planted, job)
     planted.database.release_job(job.id, attempt=1)
     again = planted.database.claim_job(owner="other:2", lease_s=600, max_attempts=3)

@@ -16,6 +16,7 @@ from orchard import Orchard
 from backends.database import SqlDatabase
 from contract.errors import DatabaseUnavailable, StorageUnavailable, TrainingFailed
 from contract.records import Failure, Job, JobState
+from retrain.retention import Freed, Retention
 from retrain.worker import TRY_AGAIN, Claiming, Worker
 from retrain.workplace import Workplace
 
@@ -59,7 +60,15 @@ class Setting:
         self.database = database(f"sqlite:///{home}/ripen.db", clock=lambda: self.now_s)
         self.engine = FakeEngine(script)
         claiming = Claiming("test:1", LEASE_S, 3)
-        self.worker = Worker(self.database, self.planted.storage, engine=self.engine, home=home, claiming=claiming)
+        self.retention = Retention(self.database, self.planted.storage, keep_versions=10, clock=lambda: self.now_s)
+        self.worker = Worker(
+            self.database,
+            self.planted.storage,
+            engine=self.engine,
+            home=home,
+            claiming=claiming,
+            retention=self.retention,
+        )
         self.job = self.planted.queue()
 
     def state(self) -> tuple[JobState, Failure | None]:
@@ -268,3 +277,19 @@ def test_a_folder_that_cannot_be_swept_is_said_once(tmp_path: Path, caplog: pyte
 def test_the_worker_never_loads_tensorflow() -> None:
     program = "import sys, retrain.__main__; sys.exit(bool({'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_retention_runs_after_a_job_and_never_during_one(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, lambda _: 1)
+    states: list[JobState] = []
+
+    def run() -> Freed:
+        states.append(setting.state()[0])
+        if states[-1].ended:
+            setting.worker.stop()
+        return Freed()
+
+    setting.retention.run = run  # type: ignore[method-assign]  # only when it runs is looked at here
+    setting.retention.run_if_due()  # at the start
+    setting.worker.run()
+    assert states == [JobState.QUEUED, JobState.FAILED]

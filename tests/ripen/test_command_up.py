@@ -10,13 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import CliRunner
 from fake_rest_service import FakeRestService
 
+from contract.settings import Settings
 from ripen.__main__ import main
 from ripen.command_up import child_environment
 from ripen.errors import CannotStart
+from ripen.listen import Listen
 
+LOOPBACK = Listen("127.0.0.1", 1, 2, None, None, behind_proxy=False, insecure=False)
 TESTS = Path(__file__).parents[1]
 SERVICE = """
 import os, signal, sys
@@ -119,6 +123,34 @@ def test_ctrl_c_before_the_first_version_exits_with_130(tmp_path: Path, started:
     assert up.process.wait(30) == 130
 
 
+SECURE = READY.replace(
+    '        super().__init__(("127.0.0.1", int(os.environ["RIPEN_REST_PORT"])), handler)\n',
+    """        super().__init__((\"127.0.0.1\", int(os.environ[\"RIPEN_REST_PORT\"])), handler)
+        import ssl
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(os.environ["RIPEN_TLS_CERT"], os.environ["RIPEN_TLS_KEY"])
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+""",
+).replace('"drained"', '{one.headers.get("authorization") for one in service.received}, "RIPEN_API_KEY" in os.environ')
+
+
+def test_where_keys_and_tls_are_asked_for_it_shows_its_key_and_trusts_its_certificate(
+    tmp_path: Path, started: list[Up], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaf = trustme.CA().issue_cert("somewhere.example")
+    leaf.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    leaf.private_key_pem.write_to_path(tmp_path / "key.pem")
+    monkeypatch.setenv("RIPEN_API_KEY", "ripen_0b9c5f1d7c6f_secret")
+    files = ("--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"))
+    started.append(up := Up(tmp_path / "home", SECURE, WORKER, "--host", "0.0.0.0", *files))
+    printed = up.read_until("ripen retrain --wait")
+    assert f"https://127.0.0.1:{up.port}/docs" in printed
+    assert 'curl -H "Authorization: Bearer $RIPEN_API_KEY" -H' in printed
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(30) == 0
+    assert (up.home / "logs" / "service.log").read_text() == "{'Bearer ripen_0b9c5f1d7c6f_secret'} False\n"
+
+
 @pytest.mark.parametrize("broken", ["service", "worker"])
 def test_a_program_that_cannot_start_is_one_line_and_exit_1(tmp_path: Path, started: list[Up], broken: str) -> None:
     refuse = "import sys; sys.exit('Port 8500 is taken; set RIPEN_GRPC_PORT to another.')"
@@ -156,18 +188,20 @@ def test_the_options_become_settings_of_the_children(monkeypatch: pytest.MonkeyP
     weights = tmp_path / "w.h5"
     weights.touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RIPEN_HOST", "::1")
+    monkeypatch.setenv("RIPEN_API_KEY", "of the client's alone")
     monkeypatch.setenv("RIPEN_RECIPE", '{"image_size": 64, "backbone": "Compact"}')
     recipe = {"backbone": "MobileNet", "alpha": 0.25, "weights": "w.h5"}
-    environment = child_environment(Path("var"), 1, 2, recipe)
+    environment = child_environment(Path("var"), LOOPBACK, recipe)
     assert environment["RIPEN_REST_PORT"] == "1"
-    assert environment["RIPEN_HOST"] == "127.0.0.1"  # where `up` asks
+    assert environment["RIPEN_HOST"] == "127.0.0.1"
+    assert "RIPEN_API_KEY" not in environment
+    Settings.from_environment({name: value for name, value in environment.items() if name.startswith("RIPEN_")})
     assert json.loads(environment["RIPEN_RECIPE"]) == {**recipe, "image_size": 64, "weights": str(weights)}
-    kept = child_environment(Path("var"), 1, 2, {"backbone": None, "alpha": None, "weights": None})
+    kept = child_environment(Path("var"), LOOPBACK, {"backbone": None, "alpha": None, "weights": None})
     assert kept["RIPEN_RECIPE"] == os.environ["RIPEN_RECIPE"]
 
 
 def test_a_malformed_recipe_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RIPEN_RECIPE", "[1]")
     with pytest.raises(CannotStart, match=r"RIPEN_RECIPE is '\[1\]'; expected a JSON object"):
-        child_environment(Path("var"), 1, 2, {"backbone": "Compact"})
+        child_environment(Path("var"), LOOPBACK, {"backbone": "Compact"})

@@ -140,3 +140,32 @@ def test_a_child_sees_the_end_of_its_parent(tmp_path: Path) -> None:
     assert child.process.stdin
     child.process.stdin.close()  # as the kernel does when the parent dies
     assert child.process.wait(20) == 0
+
+
+WRITE_MUCH = """
+import signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+for turn in range(5):
+    print(f'turn {turn}', 'x' * 1000, flush=True)
+    signal.sigwait([signal.SIGUSR1])
+signal.sigwait([signal.SIGTERM])
+"""
+
+
+def test_a_long_log_begins_anew_and_one_older_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ripen.supervisor.MAX_LOG_BYTES", 1500)
+    (tmp_path / "child.log").write_text("before\n" * 1000)
+    older = tmp_path / "child.log.1"
+    watched = Watched(
+        tmp_path, "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])" + WRITE_MUCH
+    )
+    for turn in range(5):
+        wait_until(lambda: f"turn {turn}" in watched.log.read_text() + older.read_text())  # noqa: B023  # called at once
+        wait_until(lambda: watched.log.stat().st_size <= 1500)
+        os.kill(watched.pid, signal.SIGUSR1)
+    assert "turn 4" in watched.log.read_text()
+    assert "before" not in watched.log.read_text() + older.read_text()
+    assert "turn 3" in older.read_text()
+    assert older.stat().st_size < 4000
+    watched.supervisor.stop()
+    assert {path.name for path in tmp_path.iterdir()} == {"child.log", "child.log.1"}

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import serving_fakes
 from running_service import free_ports, picture, running
+from serving_fakes import KeyDatabase
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from service.access import MAX_STREAMS, Access
+from service.callers import Callers
+from service.keys import Keys
 from service.metrics import Metrics
 
 HEAD = b"POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
@@ -46,7 +49,8 @@ async def ask(access: Access, path: str) -> int:
 def test_streams_have_few_places_of_their_own() -> None:
     async def scenario() -> None:
         metrics, application = Metrics(), WaitingApplication()
-        access = Access(application, metrics, frozenset, serving_fakes.settings(queue_size=1))
+        settings = serving_fakes.settings(queue_size=1)
+        access = Access(application, metrics, frozenset, settings, Callers(settings, Keys(KeyDatabase())))
         async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
             streams = [tasks.create_task(ask(access, f"/api/v1/jobs/{each}/events")) for each in range(MAX_STREAMS)]
             await asyncio.sleep(0)  # each is in its place now

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,7 +101,14 @@ def test_a_killed_engine_fails_what_is_in_flight_and_is_restarted(tmp_path: Path
         return (await Engine.start(order(tmp_path / "1"), timeout_s=60))[0]
 
     async def tell() -> None:
-        keeper = EngineKeeper(await start(), start, stuck_s=60, on_restart=lambda: restarts.append(1))
+        keeper = EngineKeeper(
+            start,
+            room=lambda: nullcontext(True),
+            stuck_s=60,
+            on_restart=lambda: restarts.append(1),
+            on_change=lambda: None,
+        )
+        await keeper.available()
         image = EngineImage(tiny_version.picture(1), encoded=True)
         first = keeper.pid
         os.kill(first, signal.SIGSTOP)

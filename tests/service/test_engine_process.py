@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contract.records import Failure
-from service.engine_process import infer_checked, warm_up_sizes
+from service.engine_process import OOM_SCORE, infer_checked, warm_up_sizes
 from service.engine_wire import Batch, EngineImage, encode_frame, error_of, failure_of
 
 
@@ -49,3 +49,16 @@ def test_a_frame_says_how_long_it_is() -> None:
 def test_the_front_process_does_not_load_tensorflow() -> None:
     code = "import sys, service.predictor, service.watcher; print([n for n in sys.modules if 'tensorflow' in n])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"[]\n"
+
+
+def test_the_kernel_ends_an_engine_before_the_listener_and_keeps_no_core() -> None:
+    """In a process of its own, which ours would be for the rest of all tests."""
+    code = (
+        "import resource; from pathlib import Path; from service.engine_process import go_first; "
+        "score = Path('/proc/self/oom_score_adj'); before = int(score.read_text()); go_first(); "
+        "print(int(score.read_text()) - before, resource.getrlimit(resource.RLIMIT_CORE)[0], before)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    raised, core, before = map(int, told)
+    assert raised == min(OOM_SCORE, 1000 - before)
+    assert core == 0

@@ -114,3 +114,25 @@ def test_swaps_and_the_live_version_are_shown() -> None:
     metrics.set_live_version("default", 2, swapped=True)
     assert 'ripen_live_version{model="default"} 2.0' in lines(metrics)
     assert 'ripen_swaps_total{model="default"} 1.0' in lines(metrics)
+
+
+def test_the_memory_of_engines_is_shown_and_a_deleted_model_leaves_nothing() -> None:
+    metrics = Metrics()
+    metrics.set_memory_budget(1000)
+    for model in ("fruit", "weather"):
+        metrics.set_engine_memory(model, 1, 300)
+        metrics.count_engine_sleep(model)
+        metrics.set_live_version(model, 1, swapped=True)
+        metrics.set_version_state(model, 1, VersionState.AVAILABLE)
+        metrics.observe_score(model, 1, 0.5)
+        metrics.observe_request(protocol="rest", method="predict", model=model, version=1, code="200", seconds=0.02)
+    shown = lines(metrics)
+    assert "ripen_memory_budget_bytes 1000.0" in shown
+    assert 'ripen_engine_memory_bytes{model="fruit",version="1"} 300.0' in shown
+    assert 'ripen_engine_sleeps_total{model="fruit"} 1.0' in shown
+    metrics.set_engine_memory("weather", 1, None)
+    metrics.forget_model("fruit")
+    shown = lines(metrics)
+    assert not [line for line in shown if 'model="fruit"' in line]
+    assert [line for line in shown if 'model="weather"' in line]
+    assert not [line for line in shown if line.startswith("ripen_engine_memory_bytes{")]

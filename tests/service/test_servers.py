@@ -1,14 +1,17 @@
-"""Ports: taken ones are named, freed ones can be used again at once."""
+"""Ports: taken ones are named, freed ones can be used again at once. And how the two servers stop."""
 
+import asyncio
+import resource
 import socket
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
-from running_service import free_ports, picture, running
+from running_service import RunningService, free_ports, picture, running
 
 from contract.errors import AddressInUse
+from service.open_files import allow_all_open_files
 from service.servers import Ports
 
 
@@ -29,3 +32,36 @@ def test_ports_can_be_used_again_at_once(tmp_path: Path) -> None:
         assert client.get("/healthz").status_code == 200
     with pytest.raises(httpx.ConnectError):
         httpx.get(service.rest_url)
+
+
+def test_a_port_that_is_taken_after_the_check_is_named_too(tmp_path: Path) -> None:
+    settings = free_ports(home=tmp_path)
+    with running(tmp_path, settings) as (first, _):
+        (tmp_path / "second").mkdir()
+        second = RunningService(tmp_path / "second", settings)
+        second.ports.grpc = first.ports.grpc
+        with pytest.raises(AddressInUse, match=f"Port {first.ports.grpc} of 127.0.0.1 is taken.*RIPEN_GRPC_PORT"):
+            second.start()
+        second.ports.rest_socket.close()
+        second.database.close()
+
+
+def test_answers_of_a_stopping_service_end_their_connections(tmp_path: Path) -> None:
+    with running(tmp_path, free_ports(home=tmp_path, drain_delay_s=60)) as (service, client):
+        assert "connection" not in client.get("/healthz").headers
+        stopping = asyncio.run_coroutine_threadsafe(service.servers.stop(), service._loop)
+        while client.get("/readyz").status_code == 200:
+            pass
+        answer = client.post("/api/v1/predict", content=picture())  # a balancer may still send for a while
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        stopping.cancel()
+
+
+def test_all_open_files_are_allowed() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        allow_all_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

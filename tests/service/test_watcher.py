@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from serving_fakes import AspiringDatabase, settings, until
@@ -18,8 +19,11 @@ class Told:
         self.calls: list[tuple[list[str], list[object], bool]] = []
         self.waiting: str | None = None
 
-    async def apply(self, models: list[str], aspirations: list[object], *, retry: bool = False) -> None:
+    async def apply(
+        self, models: list[str], aspirations: list[object], *, pinned: set[str], retry: bool = False
+    ) -> None:
         self.calls.append((models, aspirations, retry))
+        self.pinned = pinned
 
     def missing(self) -> str | None:
         return self.waiting
@@ -44,6 +48,18 @@ def test_it_tells_what_is_declared_and_is_ready_after_the_first_look() -> None:
         await watcher.first_look.wait()
         assert told.calls == [(["default"], [], False)]
         assert watcher.missing() is None
+
+    run(story)
+
+
+def test_it_tells_which_models_are_pinned() -> None:
+    async def story(watcher: Watcher, database: AspiringDatabase, told: Told) -> None:
+        await watcher.first_look.wait()
+        assert told.pinned == set()
+        database.models = [replace(database.models[0], name=name, pinned=name == "b") for name in ("a", "b")]
+        await asyncio.to_thread(watcher.look_now)
+        assert told.calls[1][0] == ["a", "b"]
+        assert told.pinned == {"b"}
 
     run(story)
 

@@ -107,7 +107,7 @@ def test_bad_uploads_say_so(service: Service) -> None:
     running_service, client = service
     assert code(upload(client, "pear", 1)) == (422, "unknown_label")
     assert "apple" in upload(client, "pear", 1).json()["error"]["message"]
-    assert code(upload(client, "apple")) == (400, "invalid_request")
+    assert code(upload(client, "apple")) == (415, "unsupported_media_type")  # without a file httpx sends no such form
     for bucket in ("mine", "train", "tune", "calibrate"):
         answer = upload(client, "apple", 1, bucket=bucket)
         assert code(answer) == (400, "invalid_request")
@@ -153,7 +153,7 @@ def test_models_are_declared_once(service: Service) -> None:
         b'{"name": 1e999}',
         b'{"name": "\\ud800"}',
         b"\xff",
-        b"[" * 100_000,
+        b"[" * 60_000,
         b"",
     ],
 )
@@ -164,8 +164,8 @@ def test_malformed_json_is_refused_without_echo(service: Service, body: bytes) -
 
 def test_json_without_its_content_type_is_explained(service: Service) -> None:
     answer = service[1].post("/api/v1/models", content=b'{"name": "x"}')
-    assert code(answer) == (400, "invalid_request")
-    assert "Content-Type: application/json" in answer.json()["error"]["message"]
+    assert code(answer) == (415, "unsupported_media_type")
+    assert "Content-Type; expected `application/json`" in answer.json()["error"]["message"]
 
 
 def test_retrain_needs_data(service: Service) -> None:

@@ -73,8 +73,8 @@ def test_only_bad_images_fail_the_request(service: Service) -> None:
         ({}, {"Content-Type": "multipart/form-data"}, (400, "invalid_request")),
         ({}, {"Content-Type": "multipart/form-data; boundary=x"}, (400, "invalid_request")),
         ({}, {"Host": "evil.example"}, (400, "invalid_request")),
-        ({}, {"Origin": "https://evil.example"}, (400, "invalid_request")),
-        ({}, {"Origin": "null"}, (400, "invalid_request")),
+        ({}, {"Origin": "https://evil.example"}, (403, "origin_not_allowed")),
+        ({}, {"Origin": "null"}, (403, "origin_not_allowed")),
     ],
 )
 def test_bad_requests_say_so(
