@@ -22,8 +22,9 @@ lint: environment
 types: environment
 	$(BIN)/mypy
 
-unit: environment
-	$(BIN)/pytest
+unit: environment  ## everything but whole systems two at a time, then whole systems, which need both cores, one by one
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/e2e --ignore tests/faults
+	$(BIN)/pytest tests/e2e tests/faults
 
 e2e: environment  ## only the tests that start the whole system as real processes
 	$(BIN)/pytest tests/e2e

@@ -15,13 +15,14 @@ from sqlalchemy.exc import (
     DataError,
     DBAPIError,
     IntegrityError,
-    NoSuchModuleError,
     ProgrammingError,
     TimeoutError,
 )
 
 from backends import database_migration, database_postgresql, database_sqlite
 from contract.errors import DatabaseUnavailable, InvalidRequest, InvalidSetting, RipenError, StorageFull
+
+DRIVERS = ("sqlite", "postgresql+psycopg")
 
 
 class SqlConnections:
@@ -161,11 +162,12 @@ def _parse(url: str) -> URL:
         parsed = make_url(url)
         if parsed.drivername in ("postgres", "postgresql"):
             parsed = parsed.set(drivername="postgresql+psycopg")
-        parsed.get_dialect()
-    except (ArgumentError, NoSuchModuleError) as error:
-        scheme = url.partition(":")[0]  # the rest may hold a password
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or parsed.drivername not in DRIVERS:
+        scheme = url.partition(":")[0]  # the rest may hold a password, and so may the error before
         raise InvalidSetting(
             f"The database URL of scheme {scheme!r} cannot be used; expected one like `sqlite:////folder/ripen.db` or "
-            "`postgresql://user:password@host/database`."
-        ) from error
+            "`postgresql://user:password@host/database` (with `%40` for an @ in the password, `%3A` for a colon)."
+        )
     return parsed

@@ -57,6 +57,8 @@ def count_jobs(connection: Connection) -> dict[tuple[str, JobState], int]:
 
 def claim_job(connection: Connection, *, owner: str, now: datetime, lease_s: float, max_attempts: int) -> Job | None:
     """Take the first job that may run; end, on the way, those that may not run again."""
+    if connection.execute(select(jobs.c.id).where(jobs.c.state.in_(OPEN)).limit(1)).first() is None:
+        return None  # asked several times a second; mostly there is nothing to lock every model for
     end_expired_cancellations(connection, now)
     open_jobs = connection.execute(select(jobs).where(jobs.c.state.in_(OPEN))).all()
     for row in in_turn(open_jobs, now):

@@ -53,7 +53,7 @@ class JsonText(TypeDecorator[T], Generic[T]):
         self.kind = kind
 
     def process_bind_param(self, value: T | None, _dialect: Dialect) -> str | None:
-        return None if value is None else msgspec.json.encode(value, order="deterministic").decode()
+        return None if value is None else msgspec.json.encode(value).decode()
 
     def process_result_value(self, value: str | None, _dialect: Dialect) -> T | None:
         return None if value is None else msgspec.json.decode(value, type=self.kind)

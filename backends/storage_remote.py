@@ -72,10 +72,13 @@ class RemoteStorage:
         shutil.rmtree(source, ignore_errors=True)
 
     def local_folder(self, key: str) -> Path:
-        """A copy in the cache, downloaded once."""
+        """A copy in the cache, downloaded once; again where another folder was published under the key meanwhile."""
         target = self._cache / key
         if (target / MANIFEST).is_file():
-            return target
+            if self._is_published(target / MANIFEST, key):
+                return target
+            with self._translated():
+                target.rename(self._new_staging())  # of a model that was deleted and made anew; swept later
         names = self._list(key)
         if f"{key}/{MANIFEST}" not in names:
             raise UnknownVersion(f"Nothing is published at {self._url} under {key!r}; publish it first.")
@@ -120,6 +123,13 @@ class RemoteStorage:
 
     def _new_staging(self) -> Path:
         return self._cache / f"{STAGING}{uuid.uuid4().hex}"
+
+    def _is_published(self, manifest: Path, key: str) -> bool:
+        """Whether a copy is what the storage has; while that cannot be asked, the copy counts."""
+        try:
+            return self.get(f"{key}/{MANIFEST}") == manifest.read_bytes()
+        except StorageUnavailable:
+            return True
 
     def _list(self, key: str) -> list[str]:
         with self._translated():

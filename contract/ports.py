@@ -27,6 +27,8 @@ from contract.records import (
     Version,
 )
 
+RESTORE_MARK = "restore-unfinished"  # an object that is there while a restore fills storage and database
+
 
 class Storage(Protocol):
     """Objects under keys such as `examples/<model>/ab/abcd...`, and published folders under `models/<model>/<number>`.

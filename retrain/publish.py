@@ -11,7 +11,7 @@ import numpy as np
 
 from contract import artifact
 from contract.artifact import Golden, Manifest
-from contract.errors import GoldenMismatch
+from contract.errors import DatabaseUnavailable, GoldenMismatch
 from contract.images import ImageLimits, decode_resized
 from contract.ports import Database, Storage
 from contract.records import Decision, Job, Model, Verdict, Version
@@ -91,6 +91,8 @@ class Publisher:
         try:
             promote = version.verdict.decision is Decision.PROMOTE
             return self._database.record_version(version, attempt=job.attempt, promote=promote)
+        except DatabaseUnavailable:
+            raise  # it may be recorded all the same: whoever removes the workplace asks the database again
         except Exception:
             withdraw(self._database, self._storage, version.model, version.number)
             raise

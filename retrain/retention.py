@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from contract.errors import RipenError, UnknownModel, VersionInUse
-from contract.ports import Database, Storage
+from contract.ports import RESTORE_MARK, Database, Storage
 from contract.records import Aspiration, Example, StoredObject, Version
 
 LOG = logging.getLogger(__name__)
@@ -72,7 +72,9 @@ class Retention:
         self._due_s = self._clock() + EVERY_S
 
     def run(self) -> Freed:
-        """Prune versions, remove leftovers, sweep the storage's own."""
+        """Prune versions, remove leftovers, sweep the storage's own; nothing while a restore fills the storage."""
+        if self._is_being_restored():
+            return Freed()
         needed = self._database.aspirations()
         pruned = sum(self._prune(model.name, needed) for model in self._database.list_models())
         folders, folder_bytes = self._remove_folders()
@@ -82,6 +84,11 @@ class Retention:
             older_than_s=LEFTOVER_AGE.total_seconds(),
         )
         return Freed(pruned, folders, objects, folder_bytes + object_bytes + swept)
+
+    def _is_being_restored(self) -> bool:
+        """A restore's rows come last, all at once; where rows are, a mark is only what a killed one left."""
+        marked = self._storage.get(RESTORE_MARK) is not None
+        return marked and not self._database.count_examples() and not any(self._all_versions())
 
     def _prune(self, model: str, needed: list[Aspiration]) -> int:
         count = 0

@@ -5,7 +5,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.errors import LeaseLost, RipenError, TrainingFailed, Unavailable
+from contract.errors import LeaseLost, NotFound, RipenError, TrainingFailed, Unavailable
 from contract.ports import Database, JobEngine, RunningJob, Storage
 from contract.records import Failure, Job, JobState
 from retrain.retention import Retention
@@ -127,7 +127,11 @@ class Worker:
 
     def _close(self, job: Job, status: int | None) -> None:
         """Record the end of a job whose process is gone, unless it recorded its own."""
-        now = self._database.get_job(job.model, job.id)
+        try:
+            now = self._database.get_job(job.model, job.id)
+        except NotFound:
+            LOG.info("job %s: deleted with its model", job.id)
+            return
         if now.state is not JobState.RUNNING or now.attempt != job.attempt:
             LOG.info("job %s: %s", job.id, now.state)
             return

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from contract.errors import UnknownJob, UnknownVersion
+from contract.errors import NotFound
 from contract.ports import Database, Storage
 from contract.records import version_key
 
@@ -89,7 +89,7 @@ def withdraw(database: Database, storage: Storage, model: str, number: int) -> N
     """Remove a published folder, unless a row of the database names it."""
     try:
         database.get_version(model, number)
-    except UnknownVersion:
+    except NotFound:  # the version, or its whole model
         storage.delete_folder(version_key(model, number))
 
 
@@ -102,5 +102,5 @@ def all_workplaces(home: Path) -> Iterator[Workplace]:
 def _ended(database: Database, model: str, job_id: str) -> bool:
     try:
         return database.get_job(model, job_id).state.ended
-    except UnknownJob:
+    except NotFound:  # the job, or its whole model
         return True

@@ -9,7 +9,7 @@ from typing import IO, TypeVar
 import httpx
 import msgspec
 
-from ripen.credentials import KEY_VARIABLE, Trust, authorization, trusted
+from ripen.credentials import CA_VARIABLE, KEY_VARIABLE, Trust, authorization, trusted
 from ripen.errors import ApiError, ServiceUnreachable, UnexpectedAnswer
 
 T = TypeVar("T")
@@ -140,6 +140,11 @@ class Connection:
         if isinstance(error, httpx.ReadTimeout):
             return ServiceUnreachable(f"The service at {self._url} did not answer in time; is it overloaded?")
         reason = str(error) or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            return ServiceUnreachable(
+                f"The certificate at {self._url} is not trusted ({reason}); set {CA_VARIABLE} to its authority's, "
+                "and ask by a name that it bears."
+            )
         return ServiceUnreachable(f"No service answers at {self._url} ({reason}); start one with `ripen up`.")
 
     def _send_repeatedly(self, request: Request) -> httpx.Response:

@@ -22,7 +22,8 @@ from contract.errors import (
 from contract.records import DEFAULT_MODEL
 from contract.settings import Settings
 from service import backup_commands, doctor, exposure, first_key, key_commands
-from service.administration import Command, Place
+from service.administration import Command, Place, require_home
+from service.cache_sweeper import CacheSweeper
 from service.callers import Callers
 from service.keys import Keys
 from service.learning import Learning
@@ -44,6 +45,7 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": doctor.doctor,
     "wait-for-key": first_key.wait_for_key,
 }
+READERS = ("backup", "doctor")  # of what is there: they make no home
 EXIT_FAILED = 1
 EXIT_CANNOT_START = 1
 EXIT_BAD_SETTING = 78  # EX_CONFIG of sysexits.h
@@ -66,26 +68,32 @@ def administer(name: str, arguments: Sequence[str]) -> int:
     if name not in COMMANDS:
         print(f"{name!r} is not a command; known are {', '.join(COMMANDS)}, and none to serve.", file=sys.stderr)
         return EXIT_FAILED
-    place = Place(
-        settings,
-        SqlDatabase(settings.database_url),
-        ObjectStorage(settings.storage_url, cache=settings.home / "cache"),
-    )
     try:
-        return COMMANDS[name](place, arguments)
+        if name in READERS:
+            require_home(settings)
+        return administer_place(settings, COMMANDS[name], arguments)
     except InvalidSetting:
         raise
     except RipenError as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
+
+
+def administer_place(settings: Settings, command: Command, arguments: Sequence[str]) -> int:
+    """Do a command with database and storage open."""
+    storage = ObjectStorage(settings.storage_url, cache=settings.home / "cache")
+    database = SqlDatabase(settings.database_url)
+    try:
+        return command(Place(settings, database, storage), arguments)
     finally:
-        place.database.close()
+        database.close()
 
 
 def serve_until_stopped() -> int:
     """The service itself."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # ten lines that tell nobody anything
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_without_metadata)
     settings = Settings.from_environment()
     exposure.check_address(settings)
     exposure.check_database_place(settings, exposure.MOUNTS.read_text())
@@ -97,6 +105,11 @@ def serve_until_stopped() -> int:
         print(error, file=sys.stderr)
         return EXIT_CANNOT_START
     return 0
+
+
+def _without_metadata(record: logging.LogRecord) -> bool:
+    """grpc logs metadata that is not UTF-8 as it came, a key in it too, and refuses the call by itself."""
+    return not str(record.msg).startswith("Invalid encoding")
 
 
 async def serve(settings: Settings) -> None:
@@ -122,7 +135,8 @@ async def serve(settings: Settings) -> None:
     )
     servers = Servers(core, ports)
     await servers.start()
-    tasks = [asyncio.create_task(watcher.run()), *([] if settings.open else [asyncio.create_task(keys.run())])]
+    endless = [watcher.run(), CacheSweeper(database, storage).run(), *([] if settings.open else [keys.run()])]
+    tasks = [asyncio.create_task(one) for one in endless]
     for task in tasks:
         task.add_done_callback(lambda _: stop.set())  # without its watchers the service would grow stale in silence
     await stop.wait()

@@ -30,6 +30,7 @@ PIECE_S = 10.0  # the longest pause within a body; without it, silent clients wo
 DRIP_S, DRIP_BYTES_PER_S = 10.0, 1024  # after the first a body must have come at the second on average
 ENCODINGS = ("", "identity")
 IMPORT = "/api/v1/examples:import"
+HELD_BYTES = 512 * 2**20
 IMPORT_S = 3600.0  # a whole data set over a slow line
 
 
@@ -71,9 +72,11 @@ class Access:
         self._known_models = known_models
         self._limits = BodyLimits(settings.max_request_bytes, settings.request_timeout_s)
         self._import_limits = BodyLimits(settings.max_import_bytes, max(IMPORT_S, settings.request_timeout_s))
+        self.most_held_bytes = max(HELD_BYTES, 2 * settings.max_request_bytes)
         self.draining = False  # from when on only health and metrics are answered
         self._requests = _Places(settings.queue_size + SPARE_REQUESTS)
         self._streams = _Places(MAX_STREAMS)
+        self.held_bytes = 0  # of all bodies under way, but for imports, which go to the disk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -156,7 +159,7 @@ class _Exchange:
         self._send = send
         self._access = access
         self._limits = access.limits_of(scope)
-        self._received = 0
+        self._received = self._held = 0
         self._complete = False
 
     async def receive(self) -> Message:
@@ -167,10 +170,20 @@ class _Exchange:
         """
         message = await (self._receive() if self._complete else self._receive_in_time())
         self._complete = not message.get("more_body", False)
-        self._received += len(message.get("body", b""))
+        self._take(len(message.get("body", b"")))
         if self._received > self._limits.max_bytes:
             raise HTTPException(413, _too_large(self._limits.max_bytes))
         return message
+
+    def _take(self, count: int) -> None:
+        """Count bytes in. Raises Overloaded where all bodies together hold too many."""
+        self._received += count
+        if self._scope["path"] == IMPORT:
+            return
+        self._access.held_bytes += count
+        self._held += count
+        if self._access.held_bytes > self._access.most_held_bytes and count:
+            raise Overloaded("The bodies of the requests under way hold too much memory; come back in a second.")
 
     async def _receive_in_time(self) -> Message:
         left_s = self._began - time.perf_counter()
@@ -192,6 +205,8 @@ class _Exchange:
 
     def finish(self) -> None:
         """Count the request, once."""
+        self._access.held_bytes -= self._held
+        self._held = 0
         if not self._finished:
             self._finished = True
             self._access.count(self._scope, status=self._status, seconds=time.perf_counter() - self._began)

@@ -1,7 +1,8 @@
 """`ripen backup`: everything in one file, while the service runs and writes. Neither line.
 
 Rows come from one snapshot of the database, then the objects that they name: an image is stored before its row, and a
-folder published before it is recorded, so that each is there. What is deleted meanwhile is left out of both.
+folder published before it is recorded, so that each is there. What is deleted meanwhile is left out of both. Live
+versions come first; where one was pruned before its turn, everything starts over from a new snapshot.
 """
 
 import tempfile
@@ -11,16 +12,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import msgspec
 
 from contract.artifact import MANIFEST, read_manifest
-from contract.errors import NotFound, UnknownExample, UnknownVersion, VersionCorrupt
+from contract.errors import Conflict, NotFound, UnknownExample, UnknownVersion, VersionCorrupt
 from contract.ports import Database, Storage
 from contract.records import example_key, version_key
 from service.backup_archive import OBJECTS, ROWS, ArchiveWriter, OnProgress, is_name
 from service.backup_file import new_file
+
+SNAPSHOTS = 3  # until a backup gives up
+
+
+class _LiveVersionGone(Exception):
+    """A version that is live in the snapshot was pruned before it was copied."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,14 @@ class BackedUp:
     examples: int
     versions: int
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """What must be known of an exported model."""
+
+    name: str
+    live_version: int | None
 
 
 @dataclass(frozen=True)
@@ -59,8 +74,13 @@ class VersionRow:
 class Plan:
     """The snapshot's rows that name objects."""
 
+    live: set[tuple[str, int | None]] = field(default_factory=set)
     examples: list[ExampleRow] = field(default_factory=list)
     versions: list[VersionRow] = field(default_factory=list)
+
+    def is_live(self, row: VersionRow) -> bool:
+        """Whether an archive without that version's files would restore a model that cannot answer."""
+        return (row.model, row.number) in self.live
 
 
 @dataclass(frozen=True)
@@ -77,17 +97,12 @@ def write_backup(file: Path, database: Database, storage: Storage, on_progress: 
     """Write everything to `file`.
 
     Raises:
-        Conflict: `file` exists.
+        Conflict: `file` exists; or live versions were pruned faster than they could be copied.
         StorageFull, StorageUnavailable, DatabaseUnavailable
     """
     began = time.monotonic()
-    with new_file(file) as stream, tempfile.TemporaryFile(dir=file.parent) as spool:
-        plan = _export(database, spool)
-        archive = ArchiveWriter(stream, database.now().isoformat())
-        copying = _Copying(archive, database, storage)
-        copying.run(plan, on_progress)
-        _add_rows(archive, spool, copying.gone, file.parent)
-        archive.close()
+    with new_file(file) as stream:
+        copying = _copy_all(stream, file.parent, database, storage, on_progress)
         size_bytes = stream.tell()
     return BackedUp(
         file=str(file),
@@ -96,6 +111,29 @@ def write_backup(file: Path, database: Database, storage: Storage, on_progress: 
         examples=copying.examples,
         versions=copying.versions,
         problems=tuple(copying.gone.problems),
+    )
+
+
+def _copy_all(
+    stream: BinaryIO, folder: Path, database: Database, storage: Storage, on_progress: OnProgress
+) -> "_Copying":
+    for _ in range(SNAPSHOTS):
+        stream.seek(0)
+        stream.truncate()
+        with tempfile.TemporaryFile(dir=folder) as spool:
+            plan = _export(database, spool)
+            archive = ArchiveWriter(stream, database.now().isoformat())
+            copying = _Copying(archive, database, storage)
+            try:
+                copying.run(plan, on_progress)
+            except _LiveVersionGone:
+                continue
+            _add_rows(archive, spool, copying.gone, folder)
+            archive.close()
+            return copying
+    raise Conflict(
+        f"Versions that were live when the backup began were pruned before they were copied, {SNAPSHOTS} times; "
+        "try again while fewer versions go live, or raise RIPEN_KEEP_VERSIONS."
     )
 
 
@@ -110,22 +148,28 @@ class _Copying:
         self._storage = storage
 
     def run(self, plan: Plan, on_progress: OnProgress) -> None:
-        """Copy all of it."""
+        """Copy all of it.
+
+        Raises:
+            _LiveVersionGone
+        """
         sizes = {version_key(row.model, row.number): 0 for row in plan.versions if row.pruned_at is None}
         for found in self._storage.list_objects("models") if sizes else ():
             key = "/".join(found.key.split("/")[:3])
             if key in sizes:
                 sizes[key] += found.size_bytes
         done, total = 0, sum(row.size_bytes for row in plan.examples) + sum(sizes.values())
+        for version in sorted(plan.versions, key=plan.is_live, reverse=True):
+            if version.pruned_at is None:
+                self._copy_version(version)
+                if plan.is_live(version) and (version.model, version.number) in self.gone.pruned:
+                    raise _LiveVersionGone
+                done += sizes[version_key(version.model, version.number)]
+                on_progress(done, total)
         for example in plan.examples:
             self._copy_example(example)
             done += example.size_bytes
             on_progress(done, total)
-        for version in plan.versions:
-            if version.pruned_at is None:
-                self._copy_version(version)
-                done += sizes[version_key(version.model, version.number)]
-                on_progress(done, total)
 
     def _copy_example(self, row: ExampleRow) -> None:
         key = example_key(row.model, row.digest)
@@ -190,7 +234,10 @@ def _export(database: Database, spool: IO[bytes]) -> Plan:
     plan = Plan()
     for table, row in database.export_rows():
         spool.write(msgspec.json.encode((str(table), msgspec.Raw(row))) + b"\n")  # SQLAlchemy has names of its own kind
-        if table == "examples":
+        if table == "models":
+            model = msgspec.json.decode(row, type=ModelRow)
+            plan.live.add((model.name, model.live_version))
+        elif table == "examples":
             plan.examples.append(msgspec.json.decode(row, type=ExampleRow))
         elif table == "versions":
             plan.versions.append(msgspec.json.decode(row, type=VersionRow))

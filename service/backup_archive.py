@@ -30,6 +30,7 @@ OBJECTS = "objects/"
 PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}"
 KEY = re.compile(rf"examples/{NAME_PATTERN}/[0-9a-f]{{2}}/[0-9a-f]{{64}}|models/{NAME_PATTERN}/[0-9]{{1,10}}(/{PART})+")
 BLOCK = 2**20
+MAX_IMAGE_BYTES = 2**30  # an image is stored as one piece of memory; RIPEN_MAX_IMAGE_BYTES allows no more
 OnProgress = Callable[[int, int], None]  # bytes done, bytes in all
 
 
@@ -149,13 +150,24 @@ def is_name(name: str) -> bool:
 
 def _members(file: Path) -> Iterator[tuple[int, str, int, IO[bytes]]]:
     with _translated(file), tarfile.open(file, mode="r:") as tar:
+        total = file.stat().st_size
         while (member := tar.next()) is not None:
-            if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or not is_name(member.name):
-                raise _refuse(file, f"no backup has a member like {member.name[:200]!r}")
+            _check_member(file, member, total)
             stream = tar.extractfile(member)
             assert stream is not None, "a plain file has a stream"
             yield member.offset, member.name, member.size, stream
             tar.members.clear()  # type: ignore[attr-defined]  # typeshed leaves it out; else all stay in memory
+
+
+def _check_member(file: Path, member: tarfile.TarInfo, total: int) -> None:
+    """Only plain ones, whose bytes are all in the file: a sparse one of 10 KiB may claim to be gigabytes."""
+    plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
+    if not plain or not is_name(member.name):
+        raise _refuse(file, f"no backup has a member like {member.name[:200]!r}")
+    if not 0 <= member.size <= total - member.offset_data:
+        raise _refuse(file, f"its member {member.name!r} says {member.size} bytes, more than are left in the file")
+    if member.name.startswith(f"{OBJECTS}examples/") and member.size > MAX_IMAGE_BYTES:
+        raise _refuse(file, f"its image {member.name!r} has {member.size} bytes; at most {MAX_IMAGE_BYTES} are read")
 
 
 def _check_header(file: Path, name: str, stream: IO[bytes]) -> None:

@@ -32,14 +32,15 @@ def look_at_home(home: Path) -> str:
 
 
 def look_at_disk(home: Path, storage: Storage) -> str:
-    """Whether there is room for more."""
+    """Whether there is room for more, beyond the reserve: in the storage, and in the home, where the database is."""
     usage = shutil.disk_usage(home)
-    free = min(usage.free, storage.free_bytes() or usage.free)
     reserve = min(int(RESERVE_SHARE * usage.total), RESERVE_BYTES)
-    says = f"{free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB"
-    if free <= reserve:
+    left, stored = max(0, usage.free - reserve), storage.free_bytes()  # a bucket's is None, a folder's without reserve
+    left = left if stored is None else min(left, stored)
+    says = f"{left / 1e9:.1f} GB may still be written; the home's disk has {usage.total / 1e9:.1f} GB"
+    if left == 0:
         raise Wrong(
-            f"{says}; uploads stop at {reserve / 1e9:.1f} GB.",
+            f"{says}; uploads are refused while only the reserve of {reserve / 1e9:.1f} GB is left.",
             "Make room: lower RIPEN_KEEP_VERSIONS, delete examples or models, or enlarge the disk.",
         )
     return says

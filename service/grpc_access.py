@@ -63,6 +63,15 @@ class Call:
         return (("ripen-error-code", self.error), ("x-request-id", self.request_id), *retry)
 
 
+SMALL_BYTES = 2**20  # of a message without images; parsed, a hostile one takes thirty times its size
+WITH_IMAGES = frozenset(
+    {
+        "ripen.v1.ClassifyRequest",
+        "ripen.v1.ClassifyStreamRequest",
+        "ripen.v1.AddExampleRequest",
+        "tensorflow.serving.PredictRequest",
+    }
+)
 Handler = Callable[[Message, Call], Awaitable[Message]]
 Work = Callable[[Call], Awaitable[Message]]
 
@@ -156,10 +165,13 @@ def valid(message: Message) -> Message:
 
 
 def _decode(kind: Message, data: bytes) -> Message:
+    name = kind.DESCRIPTOR.full_name
+    if len(data) > SMALL_BYTES and name not in WITH_IMAGES:
+        return InvalidRequest(f"The {name} message has {len(data)} bytes; expected {SMALL_BYTES} at most.")
     try:
         return kind.FromString(data)
     except DecodeError:
-        return InvalidRequest(f"The request is not a valid {kind.DESCRIPTOR.full_name} message.")
+        return InvalidRequest(f"The request is not a valid {name} message.")
 
 
 def _cut(text: str) -> str:

@@ -53,9 +53,7 @@ class Learning(Catalogue):
         """
         model, classes = self.declared(name)
         if class_of(label, classes) is None:
-            raise UnknownLabel(
-                f"{SHORT.repr(label)} is not a class of model {name!r}; expected {_either(classes)}."
-            )
+            raise UnknownLabel(f"{SHORT.repr(label)} is not a class of model {name!r}; expected {_either(classes)}.")
         return model
 
     def declared(self, name: str) -> tuple[Model, tuple[str, str]]:

@@ -51,7 +51,7 @@ class Catalogue:
         self._locks = DigestLocks()
 
     # Models
-    def create_model(self, name: str, classes: tuple[str, ...] | None) -> Model:
+    def create_model(self, name: str, classes: tuple[str, ...] | None, *, actor: str = LOCAL_ACTOR) -> Model:
         """Create a model or declare its classes; the same again changes nothing.
 
         Raises:
@@ -59,7 +59,7 @@ class Catalogue:
             ClassesFixed: it has other classes.
         """
         checked = None if classes is None else check_classes(classes)
-        model = self._database.create_model(check_model_name(name), checked)
+        model = self._database.create_model(check_model_name(name), checked, actor=actor)
         self._on_change()
         return model
 

@@ -79,10 +79,10 @@ class Servers:
     def __init__(self, core: Core, ports: Ports) -> None:
         self._core = core
         self._ports = ports
-        access = Access(
+        self.access = Access(
             rest_application.build(core), core.metrics, core.versions.known_models, core.settings, core.callers
         )
-        self._rest = RestServer(access, core.settings, core.metrics.count_rejection, ports.certificate)
+        self._rest = RestServer(self.access, core.settings, core.metrics.count_rejection, ports.certificate)
         self._grpc = _grpc_server(core)
 
     async def start(self) -> None:

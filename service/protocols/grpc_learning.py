@@ -20,7 +20,7 @@ from protos import ripen_v1_pb2
 from service.grpc_access import Call, GrpcAccess
 from service.grpc_streams import GrpcStreams, Messages, Say
 from service.protocols.core import Core
-from service.protocols.protobuf_records import read_set_fields, refuse_unstorable, write_record
+from service.protocols.protobuf_records import file_of, read_set_fields, refuse_unstorable, write_record
 from service.protocols.rest_answers import ExamplesAnswer, JobsAnswer, ModelAnswer, ModelsAnswer, StoredExample
 from service.protocols.rest_job_events import LOOK_EVERY_S, look
 from service.protocols.rest_versions import describe_row, describe_version, describe_versions
@@ -32,6 +32,7 @@ ABOUT_THE_IMAGE = (InvalidImage, ImageTooLarge, UnknownLabel, LabelConflict)
 PAGE, MAX_PAGE = 100, 1000
 MAX_VERSION = 2**31
 MAX_CURSOR_LENGTH = 64
+ADDING = 2  # images stored at once over gRPC; more would take the threads that everything else needs too
 IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,255}"
 
 
@@ -41,6 +42,7 @@ class LearningGrpc:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._learning = core.learning
+        self._adding = asyncio.Semaphore(ADDING)
 
     def handlers(self, access: GrpcAccess, streams: GrpcStreams) -> list[grpc.GenericRpcHandler]:
         """The generic handler of the service, for a server to add."""
@@ -77,7 +79,7 @@ class LearningGrpc:
         name = _named(call, request.name)
         classes = tuple(request.classes) or None
         refuse_unstorable(request)
-        return _model_message(await asyncio.to_thread(self._learning.create_model, name, classes))
+        return _model_message(await asyncio.to_thread(self._learning.create_model, name, classes, actor=call.actor))
 
     async def list_models(self, _: Message, __: Call) -> Message:
         """ListModelsRequest -> ListModelsResponse."""
@@ -108,7 +110,7 @@ class LearningGrpc:
         response = ripen_v1_pb2.AddExamplesResponse()
         first: RipenError | None = None  # not all of them: a traceback keeps the bytes of its message alive
         async for message in messages:
-            entry = response.examples.add(file=message.file)
+            entry = response.examples.add(file=file_of(message))
             try:
                 write_record(await self._add_example(message, call), entry)
             except ABOUT_THE_IMAGE as error:
@@ -124,15 +126,16 @@ class LearningGrpc:
         model = _model(call, message)
         bucket = _bucket(message.bucket)
         check(bucket in (None, Bucket.HOLDOUT), "bucket", message.bucket, "`holdout`, or none")
-        target = await asyncio.to_thread(self._learning.check_label, model, message.label)
-        example, new = await asyncio.to_thread(
-            self._learning.add_example,
-            target,
-            label=message.label,
-            data=message.data,
-            file=message.file,
-            bucket=bucket,
-        )
+        async with self._adding:
+            target = await asyncio.to_thread(self._learning.check_label, model, message.label)
+            example, new = await asyncio.to_thread(
+                self._learning.add_example,
+                target,
+                label=message.label,
+                data=message.data,
+                file=message.file,
+                bucket=bucket,
+            )
         return StoredExample(example.id, message.file, example.label, example.bucket, example.digest, not new)
 
     async def list_examples(self, request: Message, call: Call) -> Message:

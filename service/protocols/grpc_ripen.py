@@ -20,6 +20,7 @@ from service.grpc_access import Call, GrpcAccess
 from service.grpc_streams import GrpcStreams, Messages, Say
 from service.predictor import Answer, PredictRequest
 from service.protocols.core import Core
+from service.protocols.protobuf_records import file_of
 from service.protocols.signatures import MAX_IMAGES
 from service.protocols.tensors import Message
 from service.status_map import client_message
@@ -49,7 +50,7 @@ class RipenGrpc:
 
     async def classify(self, request: Message, call: Call) -> Message:
         """Classify each image on its own; raises only if every image is bad, or for reasons that are not an image's."""
-        if len(request.images) > MAX_IMAGES:  # said before millions of messages are made into objects
+        if len(request.images) > MAX_IMAGES:
             raise InvalidRequest(f"The request has {len(request.images)} images; expected 1 to {MAX_IMAGES}.")
         answer = await self._predict(request, [image.data for image in request.images], call, call.timeout_s)
         first = answer.predictions[0]
@@ -58,7 +59,7 @@ class RipenGrpc:
         response = ripen_v1_pb2.ClassifyResponse(request_id=call.request_id)
         response.model.name, response.model.version = answer.model, answer.version
         for image, one in zip(request.images, answer.predictions, strict=True):
-            _fill(response.predictions.add(file=image.file), one)
+            _fill(response.predictions.add(file=file_of(image)), one)
         return response
 
     async def classify_stream(self, messages: Messages, call: Call, say: Say) -> None:
@@ -93,8 +94,8 @@ class RipenGrpc:
         """The answer to one message of a stream, or the error that ends the stream."""
         response = ripen_v1_pb2.ClassifyStreamResponse()
         response.model.name = message.model or DEFAULT_MODEL
-        response.prediction.file = message.image.file
         try:
+            response.prediction.file = file_of(message.image)
             answer = await self._predict(message, [message.image.data], call, None)
         except FOR_ONE_IMAGE as error:
             _fill(response.prediction, error)

@@ -11,6 +11,21 @@ from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyp
 from contract.errors import InvalidRequest
 from service.protocols.tensors import Message
 
+MAX_FILE_LENGTH = 1024
+
+
+def file_of(message: Message) -> str:
+    """The client's name for an image, which comes back in the answer.
+
+    Raises:
+        InvalidRequest: it is longer than a name; many such would fill the memory while their stream lasts.
+    """
+    if len(message.file) > MAX_FILE_LENGTH:
+        raise InvalidRequest(
+            f"`file` has {len(message.file)} characters; expected a name of {MAX_FILE_LENGTH} at most."
+        )
+    return str(message.file)
+
 
 def write_record(record: object, message: Message) -> Message:
     """Fill a message from a dataclass, field by field; None leaves a field out.

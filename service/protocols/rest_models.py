@@ -33,9 +33,9 @@ router = APIRouter(tags=["models"], route_class=StrictRoute)
     response_model=ModelAnswer,
     responses=documented(409, 503, example=MODEL),
 )
-def create_model(core: CoreDependency, body: CreateModelBody) -> Response:
+def create_model(core: CoreDependency, body: CreateModelBody, actor: Actor) -> Response:
     """The same again changes nothing; other classes than the declared ones are a conflict."""
-    return json_response(ModelAnswer.of(core.learning.create_model(body.name, body.classes)))
+    return json_response(ModelAnswer.of(core.learning.create_model(body.name, body.classes, actor=actor)))
 
 
 @router.get(

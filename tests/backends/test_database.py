@@ -183,10 +183,23 @@ def test_database_that_was_never_migrated(tmp_path: Path) -> None:
     database.close()
 
 
-@pytest.mark.parametrize("url", ["", "ripen.db", "nosuch://host/db"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ripen.db",
+        "nosuch://host/db",
+        "mysql://host/db",
+        "postgresql+psycopg2://host/db",
+        "postgresql://user:pass@se:cret@host/db",
+        "postgresql://user:secret",
+    ],
+)
 def test_url_that_cannot_be_used(url: str) -> None:
-    with pytest.raises(InvalidSetting, match="expected one like `sqlite:"):
+    with pytest.raises(InvalidSetting, match="expected one like `sqlite:") as caught:
         SqlDatabase(url)
+    assert "cret" not in str(caught.value)
+    assert caught.value.__cause__ is None  # whose text may hold a part of the password
 
 
 def _execute(path: Path, statement: str) -> None:

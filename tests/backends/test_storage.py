@@ -11,6 +11,7 @@ import pytest
 from storage_suite import StorageSuite, files_below, folder_to_publish
 
 from backends.storage import ObjectStorage
+from contract.artifact import MANIFEST
 from contract.errors import Conflict, InvalidSetting, StorageFull, StorageUnavailable
 from contract.ports import Storage
 
@@ -211,6 +212,14 @@ def test_downloaded_copy_is_reused_and_whole(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["models"]
     storage.delete_folder("models/fruit/1")
     assert not copy.exists()
+
+
+def test_copy_of_a_folder_that_was_replaced_is_fetched_again(tmp_path: Path) -> None:
+    storage = ObjectStorage("memory:///", cache=tmp_path / "cache")
+    storage.publish_folder(folder_to_publish(tmp_path), "models/fruit/1")
+    copy = storage.local_folder("models/fruit/1")
+    (copy / MANIFEST).write_text("[]")  # as another machine's copy is after the model was deleted and made anew
+    assert (storage.local_folder("models/fruit/1") / MANIFEST).read_text() == "{}"
 
 
 def test_cache_that_cannot_be_written(tmp_path: Path) -> None:

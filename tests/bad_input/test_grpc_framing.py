@@ -33,7 +33,7 @@ def call(message: bytes = QUESTION, **arguments: object) -> Callable[[Victim], A
     """One unary call; `arguments` are grpc's (timeout, metadata, compression)."""
 
     def send(victim: Victim) -> Answer:
-        with grpc.insecure_channel(victim.grpc_address) as channel:
+        with grpc.insecure_channel(victim.process.grpc_address) as channel:
             try:
                 channel.unary_unary(CLASSIFY)(message, **{"timeout": 20, **arguments})
             except grpc.RpcError as error:
@@ -58,7 +58,7 @@ def test_wire(victim: Victim, case: Case) -> None:
 
 
 def connect(victim: Victim) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(victim.grpc_address.rsplit(":", 1)[1])), timeout=20)
+    return socket.create_connection(("127.0.0.1", int(victim.process.grpc_address.rsplit(":", 1)[1])), timeout=20)
 
 
 def frames(connection: socket.socket) -> Iterator[tuple[int, int, bytes]]:
@@ -93,7 +93,8 @@ def test_f12_another_protocol_is_ended(victim: Victim, sent: bytes) -> None:
 
 
 def test_a_call_whose_message_never_comes_is_ended_though_its_client_lives(victim: Victim) -> None:
-    fields = [(b":path", CLASSIFY.encode()), (b":authority", b"localhost"), (b"content-type", b"application/grpc")]
+    fields = [(b":path", CLASSIFY.encode()), (b":authority", b"localhost"), (b"te", b"trailers")]
+    fields.append((b"content-type", b"application/grpc"))
     block = b"\x83\x86" + b"".join(b"\x00%c%s%c%s" % (len(name), name, len(value), value) for name, value in fields)
     with connect(victim) as stalled:
         stalled.sendall(HELLO + struct.pack(">I", len(block))[1:] + b"\x01\x04\x00\x00\x00\x01" + block)
@@ -103,6 +104,6 @@ def test_a_call_whose_message_never_comes_is_ended_though_its_client_lives(victi
 
 
 def test_a_call_without_a_message_is_told_so(victim: Victim) -> None:
-    with grpc.insecure_channel(victim.grpc_address) as channel, pytest.raises(grpc.RpcError) as refused:
+    with grpc.insecure_channel(victim.process.grpc_address) as channel, pytest.raises(grpc.RpcError) as refused:
         channel.stream_unary(CLASSIFY)(iter(()), timeout=20)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -136,7 +136,9 @@ LEARNING = [
     Case("G11-range", said("PromoteVersion", v1.PromoteVersionRequest(version=2**62, reason="x")), *INVALID),
     Case("G11-reason", said("PromoteVersion", v1.PromoteVersionRequest(version=1)), *INVALID),
     Case("G11-rollback", said("RollBack", v1.RollBackRequest()), "FAILED_PRECONDITION", "nothing_to_roll_back"),
-    Case("G12-job", said("CancelJob", v1.CancelJobRequest(id="x" * 2**20)), "NOT_FOUND", "unknown_job"),
+    Case("G12-job", said("CancelJob", v1.CancelJobRequest(id="x" * 1000)), "NOT_FOUND", "unknown_job"),
+    Case("F7-file", said("AddExamples", v1.AddExampleRequest(label="apple", file="x" * 2000)), *INVALID),
+    Case("G12-large", said("CancelJob", v1.CancelJobRequest(id="x" * 2**20)), *INVALID),
     Case("G12-watch", said("WatchJob", v1.WatchJobRequest(id="none")), "NOT_FOUND", "unknown_job"),
     Case("G12-nul", said("GetJob", v1.GetJobRequest(id="\x00")), *INVALID),
 ]

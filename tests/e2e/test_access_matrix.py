@@ -148,6 +148,28 @@ def test_strangers_are_refused_before_their_body_is_read(service: RunningService
         never.set()
 
 
+def send_with_a_stray_byte(process: Process, key: str) -> None:
+    """A gRPC call whose metadata is not UTF-8, which grpc itself writes to the log; returns once it was answered."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    def field(name: bytes, value: bytes) -> bytes:
+        return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+    head = b"\x83\x86" + field(b":path", b"/ripen.v1.Classifier/Classify") + field(b":authority", b"localhost")
+    head += field(b"content-type", b"application/grpc") + field(b"te", b"trailers")
+    head += field(b"authorization", b"Bearer " + key.encode() + b"\xff")
+    host, _, port = process.grpc_address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(4, 1, 0) + frame(1, 4, 1, head))
+        answered = b""
+        while b"grpc-status" not in answered:
+            piece = connection.recv(4096)
+            assert piece, answered
+            answered += piece
+
+
 def test_keys_come_and_go_while_it_runs_and_are_in_no_log(tmp_path: Path) -> None:
     home = tmp_path / "home"
     database = SqlDatabase(Settings.from_environment({"RIPEN_HOME": str(home)}).database_url)
@@ -167,6 +189,7 @@ def test_keys_come_and_go_while_it_runs_and_are_in_no_log(tmp_path: Path) -> Non
         with grpc.insecure_channel(process.grpc_address) as channel:
             assert grpc_status(channel, "/ripen.v1.Classifier/Classify", f"Bearer {first}") in GOOD_ENOUGH
             assert grpc_status(channel, "/ripen.v1.Learning/RollBack", f"Bearer {first}") == "PERMISSION_DENIED"
+        send_with_a_stray_byte(process, first)
         admin = api_keys.add(database, "shop", Role.ADMIN)
         began = time.monotonic()
         process.wait_for(lambda: status(process, admin) == 403)

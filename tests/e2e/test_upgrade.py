@@ -17,25 +17,26 @@ from service_process import Process, started
 
 from contract import artifact
 
-TRAINING_S = 240.0
+SILENCE_S = 60.0
 pytestmark = pytest.mark.e2e
 
 
 @contextmanager
-def worker(home: Path, log: Path) -> Iterator[None]:
+def worker(home: Path, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """`python -m retrain worker` on the home."""
     variables = {**os.environ, "RIPEN_HOME": str(home), "RIPEN_LIFELINE": "1"}
     command = [sys.executable, "-m", "retrain", "worker"]
     with log.open("w") as output:
         popen = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=output, stderr=output)
     try:
-        yield
+        yield popen
     finally:
         assert popen.stdin is not None
         popen.stdin.close()  # its lifeline
         popen.wait(30)
 
 
+@pytest.mark.timeout(600)  # the training has the lowest priority: beside other tests it takes its time
 def test_home_of_the_first_release_serves_and_learns(tmp_path: Path) -> None:
     home = tmp_path / "home"
     first_home.write(home)
@@ -46,8 +47,8 @@ def test_home_of_the_first_release_serves_and_learns(tmp_path: Path) -> None:
         assert listed["live"] == LIVE
         assert {row["version"] for row in listed["versions"]} == set(BIASES)
         assert process.client.get("/api/v1/examples").json()["examples"]
-        with worker(home, tmp_path / "worker.log"):
-            _wait_for_the_end(process)
+        with worker(home, tmp_path / "worker.log") as working:
+            _wait_for_the_end(process, working)
         assert _job_state(process) == "succeeded", (tmp_path / "worker.log").read_text()
         process.wait_for(lambda: _predict(process)[0] == NEXT)
         for expected in (LIVE, PREVIOUS):
@@ -96,11 +97,11 @@ def _expected(number: int) -> float:
     return tiny_version.expected(BIASES[number], tiny_version.picture(1))
 
 
-def _wait_for_the_end(process: Process) -> None:
+def _wait_for_the_end(process: Process, working: "subprocess.Popen[bytes]") -> None:
     """The service says when; asking again and again would take the training's processor time."""
-    with process.client.stream("GET", f"/api/v1/jobs/{WAITING_JOB}/events", timeout=TRAINING_S) as events:
-        for _ in events.iter_lines():
-            pass
+    with process.client.stream("GET", f"/api/v1/jobs/{WAITING_JOB}/events", timeout=SILENCE_S) as events:
+        for _ in events.iter_lines():  # one comes every 10 s, whatever happens
+            assert working.poll() is None, "the worker ended, see worker.log"
 
 
 def _job_state(process: Process) -> str:

@@ -77,8 +77,8 @@ def test_full_disk_costs_no_prediction(disk: Path) -> None:
         assert writes.create().is_success
         load = OpenLoop(str(process.client.base_url), process.grpc_address, PICTURES, rate=RATE).start()
         recovered_s = [
-            _fill_and_recover(disk, writes, fill=_fill_bytes, stops_rows=True),
-            _fill_and_recover(disk, writes, fill=_fill_inodes, stops_rows=False),
+            _fill_and_recover(disk, writes, load, fill=_fill_bytes, stops_rows=True),
+            _fill_and_recover(disk, writes, load, fill=_fill_inodes, stops_rows=False),
         ]
         replies = load.stop()
         assert process.ready()
@@ -93,7 +93,9 @@ def test_full_disk_costs_no_prediction(disk: Path) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def _fill_and_recover(disk: Path, writes: Writes, *, fill: Callable[[Path, bool], None], stops_rows: bool) -> float:
+def _fill_and_recover(
+    disk: Path, writes: Writes, load: OpenLoop, *, fill: Callable[[Path, bool], None], stops_rows: bool
+) -> float:
     """Returns how many seconds after the space is there again everything could be written."""
     filler = disk / "filler"
     filler.mkdir()
@@ -106,7 +108,9 @@ def _fill_and_recover(disk: Path, writes: Writes, *, fill: Callable[[Path, bool]
     if stops_rows:
         _assert_full(_until_refused(writes.create))
     assert writes.process.client.get("/api/v1/examples").is_success
-    assert writes.process.ready()
+    before = len(load.replies)
+    while len(load.replies) < before + RATE:
+        assert writes.process.ready()
     _assert_nothing_is_half_written(disk)
     for file in filler.iterdir():
         file.unlink()

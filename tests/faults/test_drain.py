@@ -1,10 +1,10 @@
 """A stop under load behind a load balancer: no request is lost, and stalled uploads do not hold the stop up."""
 
-import os
 import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,23 +15,10 @@ from service_process import Process, publish, started
 
 IN_FLIGHT = 20
 STALLED = 5
-ENGINE_PAUSE_S = 2.0
+DELAY_S = 5.0
+PIECES, PIECE_EVERY_S = 14, 0.5  # a slow upload takes 7 s: it begins before the stop and ends after the delay
 HEAD = b"POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nabc"
-PICTURE = tiny_version.picture(1)
-
-
-def engine_of(process: Process) -> int:
-    """The service's only child: one version, one engine."""
-    pid = process.popen.pid
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    (engine,) = {int(child) for task in tasks for child in (task / "children").read_text().split()}
-    return engine
-
-
-def under_way(process: Process) -> int:
-    """Images that wait in the engine's queue or are in the engine."""
-    lines = process.client.get("/metrics").text.splitlines()
-    return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("ripen_queue_depth")))
+PICTURE = tiny_version.picture(1, side=256)
 
 
 def balance(process: Process, load: OpenLoop, told: dict[str, float]) -> None:
@@ -56,32 +43,38 @@ def stalled_upload(process: Process) -> socket.socket:
     return connection
 
 
-def predict(url: str) -> int:
-    return httpx.post(f"{url}/api/v1/predict", content=PICTURE, timeout=30).status_code
+def slow_upload(url: str, begun: threading.Semaphore) -> int:
+    """The status of a request whose body is on its way all the time, but slowly."""
+
+    def pieces() -> Iterator[bytes]:
+        size = -(-len(PICTURE) // PIECES)
+        for start in range(0, len(PICTURE), size):
+            yield PICTURE[start : start + size]
+            begun.release()
+            threading.Event().wait(PIECE_EVERY_S)  # a slow client is what is tested
+
+    return httpx.post(f"{url}/api/v1/predict", content=pieces(), timeout=30).status_code
 
 
 def test_a_stop_under_load_loses_nothing(tmp_path: Path) -> None:
     home, told = tmp_path / "home", dict[str, float]()
     publish(home, 1, bias=0.5)
-    with started(home, RIPEN_DRAIN_DELAY_S=5) as process, ThreadPoolExecutor(IN_FLIGHT) as pool:
+    with started(home, RIPEN_DRAIN_DELAY_S=DELAY_S) as process, ThreadPoolExecutor(IN_FLIGHT) as pool:
         process.wait_for(process.ready)
         url = str(process.client.base_url)
         images = [tiny_version.picture(seed) for seed in range(8)]
         load = OpenLoop(url, process.grpc_address, images, connections=10, rate=50).start()
-        process.wait_for(lambda: len(load.replies) >= 50)
+        process.wait_for(lambda: len(load.replies) >= 100)
         uploads = [stalled_upload(process) for _ in range(STALLED)]
-        engine = engine_of(process)
-        os.kill(engine, signal.SIGSTOP)
-        slow = [pool.submit(predict, url) for _ in range(IN_FLIGHT)]
-        process.wait_for(lambda: under_way(process) >= IN_FLIGHT)
+        begun = threading.Semaphore(0)
+        slow = [pool.submit(slow_upload, url, begun) for _ in range(IN_FLIGHT)]
+        assert all(begun.acquire(timeout=20) for _ in range(2 * IN_FLIGHT))
         watching = [threading.Thread(target=watch_ready, args=(process, told))]
         watching.append(threading.Thread(target=balance, args=(process, load, told)))
         for thread in watching:
             thread.start()
         stopped = time.monotonic()
         process.popen.send_signal(signal.SIGTERM)
-        threading.Event().wait(ENGINE_PAUSE_S)
-        os.kill(engine, signal.SIGCONT)
         assert process.popen.wait(60) == 0, process.log.read_text()
         exited = time.monotonic()
         for thread in watching:

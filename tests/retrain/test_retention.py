@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import database_records
+import orchard
 import pytest
 import stocked_home
 from stocked_home import StockedHome
 
 from contract.errors import DatabaseUnavailable
 from contract.keys import AuditAction
+from contract.ports import RESTORE_MARK
 from contract.records import Aspiration, ChangeKind, Version
 from retrain.retention import AGAIN_S, EVERY_S, Freed, Retention, spare
 
@@ -96,6 +98,7 @@ def test_leftovers_go_once_they_are_old(stocked: StockedHome) -> None:
     (stocked.home / "storage/models/gone/1/manifest.json").touch()
     assert retention(stocked).run() == Freed()  # an upload or a publication may be under way
     make_old(stocked.home / "storage")
+    storage.put(RESTORE_MARK, b"")  # of a restore that was killed after its rows were in
     freed = retention(stocked).run()
     assert (freed.objects, freed.folders) == (2, 2)
     kept = {one.key for one in storage.list_objects("examples")}
@@ -177,3 +180,14 @@ def test_it_runs_at_once_then_hourly_or_after_a_job_and_soon_after_a_failure(sto
     for now in (EVERY_S + 6, EVERY_S + 5 + AGAIN_S):  # noqa: B007  # the same
         turns.run_if_due()
     assert runs[2:] == [EVERY_S + 5, EVERY_S + 5 + AGAIN_S]
+
+
+def test_what_a_restore_stores_before_its_rows_stays(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path, {})
+    planted.storage.put("examples/default/ab/" + "ab" * 32, b"its row comes last")
+    planted.storage.put(RESTORE_MARK, b"")
+    make_old(tmp_path / "storage")
+    guard = Retention(planted.database, planted.storage, keep_versions=1, clock=time.monotonic)
+    assert guard.run() == Freed()
+    planted.storage.delete(RESTORE_MARK)
+    assert guard.run().objects == 1

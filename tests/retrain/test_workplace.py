@@ -59,3 +59,16 @@ def test_only_ended_jobs_are_cleaned_up(tmp_path: Path) -> None:
     workplace.remove_if_ended(planted.database, planted.storage)
     assert [found.job_id for found in all_workplaces(tmp_path)] == ["opening"]
     assert not folder.exists()
+
+
+def test_what_a_job_of_a_deleted_model_left_goes_too(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path, {})
+    job = planted.claim()
+    workplace = Workplace(tmp_path, job.id)
+    workplace.open("default")
+    folder = publish_unrecorded(planted, workplace, 1)
+    planted.database.end_job(job.id, attempt=1, state=JobState.FAILED, failure=None)
+    planted.database.delete_model("default")
+    workplace.remove_if_ended(planted.database, planted.storage)
+    assert not folder.exists()
+    assert not workplace.folder.exists()

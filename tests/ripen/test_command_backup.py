@@ -40,7 +40,8 @@ def test_a_home_is_backed_up_and_restored(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_home_without_anything_is_not_backed_up(tmp_path: Path) -> None:
     result = run("backup", tmp_path / "b.tar", "--home", tmp_path / "home")
     assert result.exit_code == 1
-    assert "no tables yet" in result.output
+    assert "is not there" in result.output
+    assert not (tmp_path / "home").exists()
     assert not (tmp_path / "b.tar").exists()
 
 

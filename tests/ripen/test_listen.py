@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fake_rest_service import FakeRestService, Reply, refusal
 
 from contract.settings import Settings
 from ripen import Client
+from ripen.connection import REPEATS
 from ripen.credentials import trust_only
 from ripen.errors import ApiError, CannotStart, InvalidCredentials, ServiceUnreachable
 from ripen.listen import Listen
@@ -148,3 +150,26 @@ def test_a_ca_file_is_trusted_or_named(tmp_path: Path, monkeypatch: pytest.Monke
     file.write_text("nothing")
     with pytest.raises(InvalidCredentials, match=r"ca\.pem"):
         Client("https://127.0.0.1:9")
+
+
+def test_a_certificate_that_is_not_trusted_is_no_missing_service(tmp_path: Path) -> None:
+    certificate = chain(trustme.CA(), tmp_path / "service.pem")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def serve() -> None:
+        for _ in range(1 + REPEATS):
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                context.wrap_socket(connection, server_side=True).close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        with Client(url, trust=tmp_path / "other.pem") as client, pytest.raises(ServiceUnreachable) as refused:
+            client.jobs()
+        thread.join()
+    assert "is not trusted" in str(refused.value)
+    assert "set RIPEN_CA_FILE" in str(refused.value)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from pathlib import Path
 
 import serving_fakes
@@ -83,3 +84,19 @@ def test_a_body_that_stops_coming_is_given_up_but_a_slow_answer_is_waited_for(tm
             assert b'"code":"request_timeout"' in refused
             service.release()
             assert answer(whole).startswith(b"HTTP/1.1 200 ")
+
+
+def test_bodies_under_way_hold_only_so_much(tmp_path: Path) -> None:
+    with running(tmp_path, free_ports(home=tmp_path, max_request_bytes=1_000_000)) as (service, _):
+        access = service.servers.access
+        access.most_held_bytes = 1_500_000
+        address = ("127.0.0.1", service.ports.rest)
+        with socket.create_connection(address, timeout=20) as first, socket.create_connection(address, 20) as second:
+            first.sendall(HEAD % 1_000_000 + bytes(900_000))
+            until = time.monotonic() + 20
+            while access.held_bytes < 900_000:
+                assert time.monotonic() < until
+            second.sendall(HEAD % 1_000_000 + bytes(900_000))
+            assert second.recv(4096).startswith(b"HTTP/1.1 429")
+        while access.held_bytes:
+            assert time.monotonic() < until

@@ -13,12 +13,13 @@ import stocked_home
 from stocked_home import StockedHome
 
 from contract import artifact
-from contract.errors import Conflict, InvalidRequest, NotEmpty, StorageFull, UnknownModel
+from contract.errors import Conflict, InvalidRequest, NotEmpty, StorageFull, StorageUnavailable, UnknownModel
 from contract.keys import ApiKey, Role
 from contract.ports import Storage
-from contract.records import Bucket, JobState
+from contract.records import Bucket, ChangeKind, JobState
 from service.backup import BackedUp, write_backup
-from service.restore import MARK, Restored, restore_backup
+from service.backup_archive import MAX_IMAGE_BYTES
+from service.restore import MARK, STAGING, Restored, restore_backup
 
 
 def quiet(_: int, __: int) -> None:
@@ -104,10 +105,10 @@ def test_of_two_backups_to_one_file_the_second_is_refused(stocked: StockedHome, 
 def test_what_is_deleted_meanwhile_is_left_out_of_rows_and_objects(tmp_path: Path) -> None:
     stocked = stocked_home.stock(tmp_path / "home", versions=3)
     database, storage = stocked.planted.database, stocked.planted.storage
-    first, *_, last = database.list_examples("default")
+    last = database.list_examples("default")[-1]
 
-    def delete(done: int, _: int) -> None:
-        if done == first.size_bytes:  # after the first image
+    def delete(_: int, __: int) -> None:
+        if not database.get_version("default", 1).pruned_at:  # after the live version
             database.delete_example("default", last.id)
             storage.delete(last.storage_key)
             storage.delete_folder(database.prune_version("default", 1).storage_key)
@@ -125,10 +126,9 @@ def test_a_model_that_is_deleted_meanwhile_is_left_out(tmp_path: Path) -> None:
     stocked = stocked_home.stock(tmp_path / "home", versions=1)
     database, storage = stocked.planted.database, stocked.planted.storage
     database.create_model("other", ("a", "b"))
-    first = database.list_examples("default")[0]
 
-    def delete(done: int, _: int) -> None:
-        if done == first.size_bytes:
+    def delete(_: int, __: int) -> None:
+        if len(database.list_models()) == 2:
             database.delete_model("default")
             for one in [*storage.list_objects("examples")]:
                 storage.delete(one.key)
@@ -140,6 +140,41 @@ def test_a_model_that_is_deleted_meanwhile_is_left_out(tmp_path: Path) -> None:
     assert [model.name for model in restored.list_models()] == ["other"]
     with pytest.raises(UnknownModel):
         restored.list_examples("default")
+
+
+class Pruning:
+    """A storage where the live version was replaced and pruned just before it is copied, so many times."""
+
+    def __init__(self, stocked: StockedHome, times: int) -> None:
+        self._stocked, self._left = stocked, times
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stocked.planted.storage, name)
+
+    def local_folder(self, key: str) -> Path:
+        database, storage = self._stocked.planted.database, self._stocked.planted.storage
+        if self._left:
+            self._left -= 1
+            live = database.get_model("default").live_version
+            assert live is not None
+            for number in (live - 1, live - 2):
+                database.promote("default", number, kind=ChangeKind.MANUAL, reason="")
+            storage.delete_folder(database.prune_version("default", live).storage_key)
+        return storage.local_folder(key)
+
+
+def test_a_live_version_that_is_pruned_before_it_is_copied_starts_the_backup_over(tmp_path: Path) -> None:
+    stocked = stocked_home.stock(tmp_path / "home", versions=9)
+    database = stocked.planted.database
+    done = write_backup(tmp_path / "b.tar", database, Pruning(stocked, 1), quiet)  # type: ignore[arg-type]  # a storage
+    assert (done.examples, done.versions, done.problems) == (10, 8, ())
+    restore(tmp_path / "b.tar", tmp_path / "new")
+    restored = stocked_home.place(tmp_path / "new")
+    assert restored.database.get_model("default").live_version == 7
+    restored.storage.local_folder("models/default/7")
+    with pytest.raises(Conflict, match="3 times"):
+        write_backup(tmp_path / "c.tar", database, Pruning(stocked, 3), quiet)  # type: ignore[arg-type]  # a storage
+    assert not (tmp_path / "c.tar").exists()
 
 
 def test_what_was_broken_before_is_named(tmp_path: Path) -> None:
@@ -208,6 +243,12 @@ def alter(
                 target.addfile(kept[0], io.BytesIO(kept[1]))
 
 
+def sparse(member: tarfile.TarInfo, data: bytes) -> tuple[tarfile.TarInfo, bytes]:
+    if member.name.startswith(IMAGE):
+        member.pax_headers = {"GNU.sparse.map": f"0,{len(data)}", "GNU.sparse.size": "2147483648"}
+    return member, data
+
+
 def renamed(member: tarfile.TarInfo, name: str) -> tarfile.TarInfo:
     copy = tarfile.TarInfo(name)
     copy.size = member.size
@@ -257,6 +298,25 @@ def test_a_part_of_an_archive_restores_nothing(file: Path, tmp_path: Path, cut: 
     (tmp_path / "part.tar").write_bytes(data[:length])
     with pytest.raises(InvalidRequest, match=r"part\.tar cannot be restored: "):
         restore(tmp_path / "part.tar", tmp_path / "new")
+
+
+def test_a_sparse_member_is_refused_before_it_is_read(file: Path, tmp_path: Path) -> None:
+    alter(file, tmp_path / "sparse.tar", sparse)
+    with pytest.raises(InvalidRequest, match="no backup has a member like 'objects/examples/"):
+        restore(tmp_path / "sparse.tar", tmp_path / "new")
+
+
+def test_an_image_that_is_too_large_is_refused_before_it_is_read(file: Path, tmp_path: Path) -> None:
+    member = tarfile.TarInfo("objects/examples/default/ab/" + "ab" * 32)
+    member.size = MAX_IMAGE_BYTES + 1
+    with (tmp_path / "large.tar").open("wb") as large:
+        large.write(member.tobuf())
+    with pytest.raises(InvalidRequest, match="more than are left in the file"):
+        restore(tmp_path / "large.tar", tmp_path / "new")
+    with (tmp_path / "large.tar").open("r+b") as large:
+        large.truncate(2 * MAX_IMAGE_BYTES)  # takes no room
+    with pytest.raises(InvalidRequest, match="at most 1073741824 are read"):
+        restore(tmp_path / "large.tar", tmp_path / "new")
 
 
 def test_a_member_that_comes_twice_is_refused(file: Path, tmp_path: Path) -> None:
@@ -311,7 +371,7 @@ class Failing:
         return getattr(self._storage, name)
 
     def publish_folder(self, source: Path, key: str) -> None:
-        if key.endswith("2"):
+        if key.endswith("1"):  # the live one, 2, comes first
             raise self._error
         self._storage.publish_folder(source, key)
 
@@ -332,6 +392,60 @@ def test_what_a_killed_restore_left_is_removed_by_the_next(stocked: StockedHome,
     storage.put("examples/other/ab/" + "ab" * 32, b"half-way")
     restore(file, tmp_path / "new")
     assert objects(tmp_path / "new") == objects(stocked.home)
+
+
+def test_of_two_restores_the_second_is_refused_and_spoils_nothing(
+    stocked: StockedHome, file: Path, tmp_path: Path
+) -> None:
+    class Another(Failing):
+        def publish_folder(self, source: Path, key: str) -> None:
+            before = objects(tmp_path / "new")
+            with pytest.raises(NotEmpty, match="is running"):
+                restore(file, tmp_path / "new")
+            assert objects(tmp_path / "new") == before
+            self._storage.publish_folder(source, key)
+
+    another = Another(stocked_home.place(tmp_path / "new").storage, StorageFull(""))
+    restore(file, tmp_path / "new", another)  # type: ignore[arg-type]  # a storage by its methods
+    assert objects(tmp_path / "new") == objects(stocked.home)
+
+
+UPLOADED = "examples/default/ab/" + "ab" * 32
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_restore_that_fails_removes_nothing_of_anybody_else(file: Path, tmp_path: Path, serves: bool) -> None:
+    place = stocked_home.place(tmp_path / "new")
+
+    class Serving(Failing):
+        """A service was started meanwhile, and stored an upload."""
+
+        def publish_folder(self, source: Path, key: str) -> None:
+            place.storage.put(UPLOADED, b"acknowledged")
+            if serves:
+                place.database.create_model("default", ("apple", "pear"))
+            super().publish_folder(source, key)
+
+    with pytest.raises(StorageFull):
+        restore(file, tmp_path / "new", Serving(place.storage, StorageFull("")))  # type: ignore[arg-type]  # a storage
+    assert place.storage.get(UPLOADED) == b"acknowledged"
+    assert place.storage.get(MARK) is None
+    assert (len(objects(tmp_path / "new")) == 1) is not serves
+
+
+def test_what_could_not_be_cleaned_up_is_removed_by_the_next(stocked: StockedHome, file: Path, tmp_path: Path) -> None:
+    class Stuck(Failing):
+        def delete(self, key: str) -> None:
+            raise StorageUnavailable("away")
+
+    stuck = Stuck(stocked_home.place(tmp_path / "new").storage, StorageFull("no space"))
+    with pytest.raises(StorageFull):
+        restore(file, tmp_path / "new", stuck)  # type: ignore[arg-type]  # a storage by its methods
+    assert stocked_home.place(tmp_path / "new").storage.get(MARK) is not None
+    (tmp_path / "new" / STAGING / "models").mkdir(parents=True)  # as of a killed one
+    restore(file, tmp_path / "new")
+    assert objects(tmp_path / "new") == objects(stocked.home)
+    assert not (tmp_path / "new" / STAGING).exists()
 
 
 def test_a_disk_that_cannot_hold_it_is_said_before_anything_is_stored(file: Path, tmp_path: Path) -> None:

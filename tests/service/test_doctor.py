@@ -15,6 +15,7 @@ from installation import free_port
 from stocked_home import StockedHome
 
 from contract.recipe import Recipe
+from service.__main__ import main
 from service.administration import Place
 from service.diagnosis import Wrong
 from service.doctor import Finding, doctor, examine
@@ -164,14 +165,36 @@ def test_a_port_that_somebody_else_has_is_found(home: Path) -> None:
     assert f"Port {place.settings.grpc_port} is taken" in found.says
 
 
-def test_a_full_disk_is_found(home: Path) -> None:
-    class Full:
-        def free_bytes(self) -> int:
-            return 1000
+class Left:
+    """All that is asked of a storage here."""
 
-    with pytest.raises(Wrong, match="uploads stop at") as raised:
-        look_at_disk(home, Full())  # type: ignore[arg-type]  # all that is asked of a storage here
+    def __init__(self, left: int | None) -> None:
+        self._left = left
+
+    def free_bytes(self) -> int | None:
+        return self._left
+
+
+def test_a_full_disk_is_found(home: Path) -> None:
+    with pytest.raises(Wrong, match="uploads are refused") as raised:
+        look_at_disk(home, Left(0))  # type: ignore[arg-type]  # see there
     assert "RIPEN_KEEP_VERSIONS" in raised.value.advice
+    for left in (1, None):  # the reserve is taken off already; a bucket
+        assert "may still be written" in look_at_disk(home, Left(left))  # type: ignore[arg-type]  # see there
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["backup", "b.tar"]])
+def test_a_home_that_is_not_there_is_said_and_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    monkeypatch.setenv("RIPEN_HOME", str(tmp_path / "typo"))
+    assert main(command) == 1
+    assert f"{tmp_path}/typo is not there" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "typo").mkdir()
+    assert main(command) == 1
+    assert f"{tmp_path}/typo/ripen.db is not there" in capsys.readouterr().err
+    assert list((tmp_path / "typo").iterdir()) == []
 
 
 def test_weights_are_looked_for_where_keras_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

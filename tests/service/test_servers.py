@@ -1,6 +1,5 @@
 """Ports: taken ones are named, freed ones can be used again at once. And how the two servers stop."""
 
-import asyncio
 import resource
 import socket
 from dataclasses import replace
@@ -47,14 +46,16 @@ def test_a_port_that_is_taken_after_the_check_is_named_too(tmp_path: Path) -> No
 
 
 def test_answers_of_a_stopping_service_end_their_connections(tmp_path: Path) -> None:
-    with running(tmp_path, free_ports(home=tmp_path, drain_delay_s=60)) as (service, client):
+    with running(tmp_path) as (service, client):
+
+        async def begin_to_stop() -> None:
+            service.servers._rest.close_after_answers()
+
         assert "connection" not in client.get("/healthz").headers
-        stopping = asyncio.run_coroutine_threadsafe(service.servers.stop(), service._loop)
-        while client.get("/readyz").status_code == 200:
-            pass
-        answer = client.post("/api/v1/predict", content=picture())  # a balancer may still send for a while
-        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
-        stopping.cancel()
+        service.call(begin_to_stop)
+        for _ in range(2):  # a balancer may still send for a while
+            answer = client.post("/api/v1/predict", content=picture())
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
 
 
 def test_all_open_files_are_allowed() -> None:

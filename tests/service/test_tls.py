@@ -119,6 +119,23 @@ def test_a_new_certificate_is_taken_over_and_a_bad_one_is_not(tmp_path: Path, ca
             certificate.refresh()
             assert names_of(service.ports.rest) == names_of(service.ports.grpc) == {"127.0.0.1", "fourth.example"}
             assert kept.get("/healthz").status_code == 200  # an open connection stays
+            write(tmp_path, AUTHORITY.issue_cert("127.0.0.1", "fifth.example", key_type=trustme.KeyType.RSA))
+            certificate.refresh()  # a context would keep the certificate of the other kind of key too, and prefer it
+            assert names_of(service.ports.rest) == names_of(service.ports.grpc) == {"127.0.0.1", "fifth.example"}
+
+
+def test_a_certificate_that_is_not_valid_yet_is_taken_over_once_it_is(tmp_path: Path) -> None:
+    certificate, key = write(tmp_path, issue("first.example"))
+    kept = Certificate(certificate, key)
+    before = kept.context
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2)
+    write(tmp_path, AUTHORITY.issue_cert("127.0.0.1", "second.example", not_before=soon))
+    kept.refresh()
+    assert kept.current is before
+    until = time.monotonic() + 30
+    while kept.current is before:
+        kept.refresh()
+        assert time.monotonic() < until
 
 
 def test_the_service_looks_for_new_certificates_by_itself(tmp_path: Path) -> None:
