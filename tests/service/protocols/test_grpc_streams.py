@@ -160,10 +160,10 @@ def test_a_silent_stream_is_ended(classifier: ripen_v1_pb2_grpc.ClassifierStub, 
 def test_a_stream_whose_answers_nobody_takes_is_ended(
     service: RunningService, classifier: ripen_v1_pb2_grpc.ClassifierStub
 ) -> None:
-    message = v1.ClassifyStreamRequest(image=v1.Image(data=picture(), file="x" * 20_000))
+    message = v1.ClassifyStreamRequest(image=v1.Image(data=picture(), file="x" * 1000))
     series = 'ripen_requests_total{code="DEADLINE_EXCEEDED",method="ClassifyStream"'
     before = service.metric(series)
-    answers = classifier.ClassifyStream((message for _ in range(5000)), timeout=60)
+    answers = classifier.ClassifyStream((message for _ in range(9000)), timeout=60)
     service.wait_for(lambda: service.metric(series) > before)
     answers.cancel()
 
