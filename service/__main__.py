@@ -93,7 +93,7 @@ def serve_until_stopped() -> int:
     """The service itself."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # ten lines that tell nobody anything
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_without_metadata)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_worth_telling)
     settings = Settings.from_environment()
     exposure.check_address(settings)
     exposure.check_database_place(settings, exposure.MOUNTS.read_text())
@@ -107,9 +107,9 @@ def serve_until_stopped() -> int:
     return 0
 
 
-def _without_metadata(record: logging.LogRecord) -> bool:
-    """grpc logs metadata that is not UTF-8 as it came, a key in it too, and refuses the call by itself."""
-    return not str(record.msg).startswith("Invalid encoding")
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """Not what grpc tells of clients: metadata that is no UTF-8, with the key in it; calls that their clients left."""
+    return not str(record.msg).startswith(("Invalid encoding", "ExecuteBatchError raised in core"))
 
 
 async def serve(settings: Settings) -> None:
