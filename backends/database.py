@@ -232,10 +232,10 @@ class SqlDatabase:
             wanted = LiveChange(model, number, None, kind, reason, self.now())
             return database_live.make_live(connection, wanted, actor=actor)
 
-    def rollback(self, model: str, *, reason: str, actor: str = LOCAL_ACTOR) -> LiveChange:
-        """Declare the version live that the present one replaced."""
+    def rollback(self, model: str, *, reason: str, actor: str = LOCAL_ACTOR, live: int | None = None) -> LiveChange:
+        """Declare the version live that the present one replaced, if `live` is still that one."""
         with self._connections.write() as connection:
-            return database_live.rollback(connection, model, reason=reason, actor=actor, now=self.now())
+            return database_live.rollback(connection, model, reason=reason, actor=actor, now=self.now(), expected=live)
 
     def list_live_changes(self, model: str, *, limit: int = 100) -> list[LiveChange]:
         """Newest first."""

@@ -36,9 +36,13 @@ def make_live(connection: Connection, wanted: LiveChange, *, actor: str) -> Live
     return made
 
 
-def rollback(connection: Connection, model: str, *, reason: str, actor: str, now: datetime) -> LiveChange:
-    """Go back along the chain to the version before, over those whose files are gone."""
+def rollback(
+    connection: Connection, model: str, *, reason: str, actor: str, now: datetime, expected: int | None = None
+) -> LiveChange:
+    """Go back along the chain to the version before, over those whose files are gone; only while `expected` is live."""
     live = lock_model(connection, model).live_version
+    if expected not in (None, live):
+        raise NothingToRollBack(f"Version {expected} of model {model!r} is not live any more; version {live} is.")
     target = rollback_target(connection, model)
     if target is None:
         raise NothingToRollBack(

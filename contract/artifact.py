@@ -6,6 +6,7 @@
   model.keras                                    the network without optimizer state
   golden/00.jpg ...                              drawn images whose probabilities the manifest holds
   curves.png                                     the training, drawn
+  openvino/f32.xml, .bin, int8.xml, .bin         the network for OpenVINO, where it could be converted
   manifest.json                                  written last; lists the sha256 of every other file
 
 Nothing in it is a user's image. Versions whose rows have no `last_example` are older: their golden/ and warm-up
@@ -20,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from contract.errors import VersionCorrupt
+from contract.parity import Parity
 from contract.recipe import Preprocessing, Recipe
 from contract.records import Epoch, Metrics
 
@@ -78,6 +80,8 @@ class Manifest:
     golden: Golden
     decoder_differences: tuple[str, ...]
     files: dict[str, str] = field(default_factory=dict)
+    parity: dict[str, Parity] = field(default_factory=dict)  # of each `<runtime>-<precision>` that was compared
+    conversion: str = ""  # why there is no openvino/, or no int8 in it
     format: int = FORMAT
 
 

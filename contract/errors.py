@@ -34,6 +34,7 @@ RipenError
 ├── Unavailable               the same request may work later
 │   ├── Overloaded            the queue is full
 │   ├── EngineUnavailable     the version's engine process died or cannot be reached
+│   ├── NoRoom                a version does not fit into the memory beside the one that it should replace
 │   ├── Draining              the service is stopping
 │   ├── DatabaseUnavailable, StorageUnavailable
 │   └── StorageFull           no space left to store anything
@@ -46,6 +47,7 @@ RipenError
 ├── TrainingFailed
 │   ├── WeightsUnavailable    the pretrained weights could not be had
 │   └── NothingToTrain        the recipe leaves no weight trainable
+├── ConversionFailed          the network could not be converted for OpenVINO; the version is published without
 ├── LeaseLost                 another worker owns the job now; whatever this one does no longer counts
 └── AddressInUse              a port that the service should listen on is taken
 """
@@ -213,6 +215,10 @@ class EngineUnavailable(Unavailable):
     """The version's engine process died or cannot be reached."""
 
 
+class NoRoom(Unavailable):
+    """A version does not fit into the memory beside the one that it should replace."""
+
+
 class Draining(Unavailable):
     """The service is stopping."""
 
@@ -263,6 +269,10 @@ class WeightsUnavailable(TrainingFailed):
 
 class NothingToTrain(TrainingFailed):
     """The recipe leaves no weight trainable."""
+
+
+class ConversionFailed(RipenError):
+    """The network could not be converted for OpenVINO; the version is published without."""
 
 
 class LeaseLost(RipenError):

@@ -1,8 +1,10 @@
 """Encoded bytes -> uint8 RGB (H, W, 3). The ONLY pixel code, so training and serving cannot differ.
 
 LINE A step 5 and LINE B step 1. Full decode by libjpeg-turbo's accurate DCT, EXIF turned, alpha on white, then bilinear
-without antialias. Measured against TensorFlow's `decode_jpeg(dct_method="INTEGER_ACCURATE")` and bilinear resize: equal
-before the resize, mean |dp| 0.001 after it; area resize gave 0.011 and flipped decisions.
+without antialias. JPEG goes through simplejpeg, which gives the same pixels as Pillow (a test compares them) in 0.40
+instead of 1.04 ms; what it will not decode is Pillow's to judge, as is every other format. Against TensorFlow's
+`decode_jpeg(dct_method="INTEGER_ACCURATE")` and bilinear resize: equal before the resize, mean |dp| 0.001 after it;
+area resize gave 0.011 and flipped decisions.
 """
 
 import io
@@ -10,6 +12,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
@@ -17,7 +20,9 @@ from PIL.Image import Transpose
 from contract.errors import ImageTooLarge, InvalidImage
 from contract.image_files import JPEG_START, check_whole
 
+JPEG_COLOURS = ("YCbCr", "Gray", "RGB")  # CMYK is converted by Pillow
 FORMATS = ("JPEG", "PNG", "WEBP")
+METADATA = (b"Exif\x00", b"http://ns.adobe.com/xap")  # what may hold an orientation
 SCAN = b"\xff\xda"  # within coded pixels 0xff is followed by 0x00 or a restart
 MAX_SIDE = 16_384  # pixels; nothing narrower than a line is a picture
 MAX_JPEG_SCANS = 100  # libjpeg pays 0.37 ms per scan and megapixel; Pillow has no limit of its own
@@ -107,6 +112,38 @@ def _decode(data: bytes, limits: ImageLimits) -> tuple[ImageHeader, Pixels]:
     if data.count(SCAN) > MAX_JPEG_SCANS and data.startswith(JPEG_START):
         raise InvalidImage(f"The JPEG image has more than {MAX_JPEG_SCANS} scans; store it as baseline JPEG.")
     check_whole(data)
+    return _decode_jpeg(data, limits) or _decode_any(data, limits)
+
+
+def _decode_jpeg(data: bytes, limits: ImageLimits) -> tuple[ImageHeader, Pixels] | None:
+    """Grey and YCbCr JPEG; None: Pillow decides."""
+    if not data.startswith(JPEG_START):
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours not in JPEG_COLOURS:
+            return None
+        _check_size(width, height, limits)
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB")  # (H, W, 3) uint8
+        orientation = _jpeg_orientation(data)
+    except ValueError:  # corrupt, or something that libjpeg warns of and Pillow accepts
+        return None
+    turned = pixels if orientation == 1 else _turn(pixels, orientation)
+    return ImageHeader("JPEG", width, height, orientation), turned
+
+
+def _jpeg_orientation(data: bytes) -> int:
+    if not any(start in data for start in METADATA):  # most pictures from the web: not worth a second look
+        return 1
+    with _open(data) as image:
+        return _orientation(image)
+
+
+def _turn(pixels: Pixels, orientation: int) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).transpose(TURNS[orientation]))
+
+
+def _decode_any(data: bytes, limits: ImageLimits) -> tuple[ImageHeader, Pixels]:
     with _open(data) as image:
         format = _format(image)
         _check_header(format, image, limits)
@@ -133,13 +170,17 @@ def _format(image: Image.Image) -> str:
 
 
 def _check_header(format: str, image: Image.Image, limits: ImageLimits) -> None:
-    size = f"The image is {image.width} x {image.height} pixels"
-    if image.width * image.height > limits.max_pixels:
-        raise ImageTooLarge(f"{size}; at most {limits.max_pixels} pixels are accepted.")
-    if max(image.size) > MAX_SIDE:
-        raise ImageTooLarge(f"{size}; at most {MAX_SIDE} per side are accepted.")
+    _check_size(image.width, image.height, limits)
     if format != "JPEG" and getattr(image, "n_frames", 1) > 1:
         raise InvalidImage(f"The {format} image is animated; expected a still image.")
+
+
+def _check_size(width: int, height: int, limits: ImageLimits) -> None:
+    size = f"The image is {width} x {height} pixels"
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(f"{size}; at most {limits.max_pixels} pixels are accepted.")
+    if max(width, height) > MAX_SIDE:
+        raise ImageTooLarge(f"{size}; at most {MAX_SIDE} per side are accepted.")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -232,13 +232,13 @@ class Database(Protocol):
             VersionPruned: its files are gone.
         """
 
-    def rollback(self, model: str, *, reason: str, actor: str = LOCAL_ACTOR) -> LiveChange:
+    def rollback(self, model: str, *, reason: str, actor: str = LOCAL_ACTOR, live: int | None = None) -> LiveChange:
         """Declare the version live that the present one replaced; a second rollback goes one further back.
 
-        Pruned versions are stepped over.
+        Pruned versions are stepped over. `live` makes it depend on that version's being the live one still.
 
         Raises:
-            NothingToRollBack: no version was live before the present one.
+            NothingToRollBack: no version was live before the present one; or another one than `live` is live now.
         """
 
     def list_live_changes(self, model: str, *, limit: int = 100) -> list[LiveChange]:
@@ -300,9 +300,23 @@ class JobEngine(Protocol):
 
 
 class Runtime(Protocol):
-    """One loaded version. `name` is `<runtime>-<precision>`, a key of the manifest's golden probabilities."""
+    """One loaded version. `name` is `<runtime>-<precision>`, a key of the manifest's golden probabilities.
+
+    `workers` threads decode and infer, each with a seat of its own; `streams` of them infer at full speed. A batch has
+    at most the last of `batch_sizes`, which are warmed up in their order.
+    """
 
     name: str
+    batch_sizes: tuple[int, ...]
+    workers: int
+    streams: int
 
-    def infer(self, images: Pixels) -> Iterable[float]:
-        """(N, H, W, 3) uint8 -> (N,) float32 in [0, 1], P(`classes[1]`); N from 1 to the largest warmed batch."""
+    def seat(self) -> "Seat":
+        """What one thread infers with."""
+
+
+class Seat(Protocol):
+    """One thread's place at a runtime."""
+
+    def infer(self, images: Pixels, *, alone: bool) -> Iterable[float]:
+        """(N, H, W, 3) uint8 -> (N,) float32 in [0, 1], P(`classes[1]`); `alone`: no other thread infers just now."""

@@ -60,6 +60,30 @@ class Decision(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
+class RuntimeChoice(StrEnum):
+    """What runs a version's network; `auto` decides per version."""
+
+    AUTO = "auto"
+    TENSORFLOW = "tensorflow"
+    OPENVINO = "openvino"
+
+
+class PrecisionChoice(StrEnum):
+    """What it computes in; `auto` takes the fastest whose parity passes."""
+
+    AUTO = "auto"
+    F32 = "f32"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+class SwapChoice(StrEnum):
+    """How a version takes over where both do not fit into the memory: not at all, or after the old one has stopped."""
+
+    PARALLEL = "parallel"
+    SERIAL = "serial"
+
+
 class GatePolicy(StrEnum):
     """When a new version goes live without a person: if it is not worse than the live one, or always."""
 

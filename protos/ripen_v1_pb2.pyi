@@ -525,12 +525,16 @@ class Version(_message.Message):
     def __init__(self, version: _Optional[int] = ..., state: _Optional[str] = ..., live: _Optional[bool] = ..., status: _Optional[_Union[ServiceStatus, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ..., parent: _Optional[int] = ..., job_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_seconds: _Optional[float] = ..., manifest: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., pinned: _Optional[bool] = ..., pruned_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ServiceStatus(_message.Message):
-    __slots__ = ("error_code", "message")
+    __slots__ = ("error_code", "message", "runtime", "notes")
     ERROR_CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     error_code: str
     message: str
-    def __init__(self, error_code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    runtime: str
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, error_code: _Optional[str] = ..., message: _Optional[str] = ..., runtime: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PromoteVersionRequest(_message.Message):
     __slots__ = ("model", "version", "reason")

@@ -15,7 +15,7 @@ from backends.storage import ObjectStorage
 from contract import lifeline
 from contract.errors import DatabaseUnavailable, InvalidSetting, LeaseLost, RipenError, StorageUnavailable
 from contract.images import ImageLimits
-from contract.records import JobState
+from contract.records import JobState, RuntimeChoice
 from contract.settings import Settings
 from retrain.retention import Retention
 from retrain.worker import TRY_AGAIN, Claiming, Worker
@@ -66,6 +66,7 @@ def run_job(settings: Settings, options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from retrain import job as jobs  # noqa: PLC0415  # loads TensorFlow, which the worker never needs
     from retrain import tf_export  # noqa: PLC0415  # the same
+    from retrain.conversion import Converter  # noqa: PLC0415  # beside them
 
     tf_export.prepare_device()
     for noisy in ("absl", "tensorflow"):
@@ -76,6 +77,7 @@ def run_job(settings: Settings, options: argparse.Namespace) -> int:
         storage=ObjectStorage(settings.storage_url, cache=settings.home / "cache"),
         home=settings.home,
         limits=ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
+        converter=None if settings.runtime is RuntimeChoice.TENSORFLOW else Converter(),
     )
     job = database.get_job(options.model, options.job_id)
     if job.attempt != options.attempt or job.state is not JobState.RUNNING:

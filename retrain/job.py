@@ -18,6 +18,7 @@ from contract.ports import Database, Storage
 from contract.records import Decision, Failure, Job, JobState, Model
 from retrain import dataset as datasets
 from retrain import keras_network, keras_training, tf_export
+from retrain.conversion import Converter
 from retrain.dataset import Dataset
 from retrain.gate import Scored, Unmeasured, judge, refuse_degenerate
 from retrain.progress import Reporter
@@ -29,12 +30,13 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a job works with: `home` holds its staging, `limits` are those of the service."""
+    """What a job works with: `home` holds its staging, `limits` are those of the service; None converts nothing."""
 
     database: Database
     storage: Storage
     home: Path
     limits: ImageLimits
+    converter: Converter | None = None
 
 
 def run(job: Job, around: Surroundings) -> JobState:
@@ -86,8 +88,8 @@ def make_version(job: Job, around: Surroundings) -> Job:
     verdict = judge(dataset.holdout.labels, candidate, live=live, policy=job.gate_policy)
 
     report.step("publish", f"{verdict.decision}: {' '.join(verdict.reasons)}")
-    publisher = Publisher(around.database, around.storage, workplace)
-    version = publisher.stage(Candidate(job, model, dataset, trained, probabilities, verdict))
+    publisher = Publisher(around.database, around.storage, workplace, around.converter)
+    version = publisher.stage(Candidate(job, model, dataset, trained, probabilities, verdict), report)
 
     report.step("aspire", "publishing" if verdict.decision is Decision.PROMOTE else "publishing without going live")
     return publisher.release(version, job)

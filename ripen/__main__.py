@@ -2,7 +2,7 @@
 
 import click
 
-from ripen import command_backup, command_keys, command_models, command_up, commands
+from ripen import command_backup, command_bench, command_keys, command_models, command_up, commands
 from ripen.options import Commands
 
 SECTIONS = {
@@ -10,7 +10,7 @@ SECTIONS = {
     "Ask": ("predict",),
     "Teach": ("label", "import", "examples", "retrain", "jobs", "cancel"),
     "Versions": ("models", "versions", "promote", "rollback", "pin", "unpin", "delete"),
-    "Look after": ("keys", "audit", "backup", "restore", "doctor"),
+    "Look after": ("keys", "audit", "backup", "restore", "doctor", "bench"),
 }
 
 
@@ -46,6 +46,7 @@ for command in (
     command_backup.backup,
     command_backup.restore,
     command_backup.doctor,
+    command_bench.bench,
 ):
     main.add_command(command)
 

@@ -216,10 +216,15 @@ class Job:
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """What the service did with a version: `error_code` is OK, or why it is not served."""
+    """What the service did with a version: `error_code` is OK, or why it is not served.
+
+    `runtime` is what it runs on, `notes` why on nothing faster.
+    """
 
     error_code: str = "OK"
     message: str = ""
+    runtime: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

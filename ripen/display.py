@@ -157,6 +157,9 @@ class Screen:
         for one in answer.versions:
             if one.status.error_code != "OK":
                 self.say(f"version {one.version} is not served: {one.status.message}", "yellow")
+            elif one.live and one.status.runtime:
+                because = f" ({'; '.join(one.status.notes)})" if one.status.notes else ""
+                self.say(f"version {one.version} runs on {one.status.runtime}{because}")
         if answer.aspired != answer.live:
             self.say(f"version {answer.aspired} should be live; version {answer.live or 'none'} is", "yellow")
 

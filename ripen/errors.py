@@ -7,6 +7,7 @@ RipenClientError
 ├── InvalidFolder         a dataset folder that cannot be imported
 ├── InvalidCredentials    an API key or a CA file that cannot be used; nothing was sent
 ├── CommandFailed         a command on the local home failed
+├── CannotMeasure         what `ripen bench` needs is not there: grpcio, or a second version to swap to
 └── CannotStart           the service, the worker or a first version cannot be had
 """
 
@@ -57,6 +58,10 @@ class InvalidFolder(RipenClientError):
 
 class InvalidCredentials(RipenClientError):
     """An API key or a CA file that cannot be used; nothing was sent."""
+
+
+class CannotMeasure(RipenClientError):
+    """What `ripen bench` needs is not there."""
 
 
 class CommandFailed(RipenClientError):

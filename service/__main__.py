@@ -21,19 +21,20 @@ from contract.errors import (
 )
 from contract.records import DEFAULT_MODEL
 from contract.settings import Settings
-from service import backup_commands, doctor, exposure, first_key, key_commands
+from service import backup_commands, batching_parameters, doctor, exposure, first_key, key_commands
 from service.administration import Command, Place, require_home
 from service.cache_sweeper import CacheSweeper
 from service.callers import Callers
 from service.keys import Keys
 from service.learning import Learning
-from service.memory import return_freed_memory
+from service.memory import leave_out_of_collections, return_freed_memory
 from service.metrics import Metrics
 from service.open_files import allow_all_open_files
 from service.predictor import Predictor
 from service.protocols.core import Core
 from service.readiness import Readiness
 from service.servers import Ports, Servers
+from service.swap_watch import SwapWatch
 from service.versions import Versions
 from service.watcher import Watcher
 
@@ -94,7 +95,7 @@ def serve_until_stopped() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # ten lines that tell nobody anything
     logging.getLogger("grpc._cython.cygrpc").addFilter(_worth_telling)
-    settings = Settings.from_environment()
+    settings = batching_parameters.apply(Settings.from_environment())
     exposure.check_address(settings)
     exposure.check_database_place(settings, exposure.MOUNTS.read_text())
     return_freed_memory()
@@ -135,7 +136,10 @@ async def serve(settings: Settings) -> None:
     )
     servers = Servers(core, ports)
     await servers.start()
-    endless = [watcher.run(), CacheSweeper(database, storage).run(), *([] if settings.open else [keys.run()])]
+    leave_out_of_collections()
+    watch = SwapWatch(database, versions, metrics, settings=settings, on_change=watcher.look_now)
+    endless = [watcher.run(), watch.run(), CacheSweeper(database, storage).run()]
+    endless += [] if settings.open else [keys.run()]
     tasks = [asyncio.create_task(one) for one in endless]
     for task in tasks:
         task.add_done_callback(lambda _: stop.set())  # without its watchers the service would grow stale in silence

@@ -4,9 +4,9 @@ Pure ASGI. `Callers` says who may ask; that is settled before anything of the bo
 """
 
 import asyncio
+import os
 import re
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,17 +18,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contract.errors import Draining, Overloaded, RipenError, Unavailable
 from contract.settings import Settings
 from service.callers import Callers
+from service.http_exchange import Exchange
 from service.metrics import Metrics
 from service.protocols.rest_errors import CLIENT_GONE, error_response, is_tf_serving, ripen_error_response
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 SPARE_REQUESTS = 256  # beyond the queue: health, metrics, learning
 MAX_STREAMS = 64  # job events: open for minutes, so they have places of their own
 STREAM = re.compile(r"/api/v1/jobs/[^/]+/events")
 OPERATIONS = ("/healthz", "/readyz", "/metrics", "/monitoring/prometheus/metrics")
 PIECE_S = 10.0  # the longest pause within a body; without it, silent clients would keep their places for ever
 DRIP_S, DRIP_BYTES_PER_S = 10.0, 1024  # after the first a body must have come at the second on average
-ENCODINGS = ("", "identity")
+PLAIN_ENCODINGS = (b"", b"identity")
 IMPORT = "/api/v1/examples:import"
 HELD_BYTES = 512 * 2**20
 IMPORT_S = 3600.0  # a whole data set over a slow line
@@ -82,11 +83,11 @@ class Access:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        exchange = _Exchange(scope, receive, send, self)
+        exchange = _Guarded(scope, receive, send, self)
         places = self._streams if STREAM.fullmatch(scope["path"]) else self._requests
         places.taken += 1
         try:
-            refusal = self._refusal(scope, exchange.headers, places)
+            refusal = self._refusal(scope, exchange, places)
             if refusal is not None:
                 await exchange.refuse(refusal)
             else:
@@ -97,22 +98,25 @@ class Access:
             places.taken -= 1
             exchange.finish()
 
-    def _refusal(self, scope: Scope, headers: Headers, places: _Places) -> Response | None:
+    def _refusal(self, scope: Scope, exchange: "_Guarded", places: _Places) -> Response | None:
         """Why this request is not even read, or None."""
+        path = scope["path"]
         try:
-            actor = self._callers.of_request(scope["method"], scope["path"], headers, (scope.get("client") or [""])[0])
+            actor = self._callers.of_request(
+                scope["method"], path, Headers(scope=scope), (scope.get("client") or [""])[0]
+            )
         except RipenError as error:
             return ripen_error_response(scope, error)
         scope["state"]["actor"] = actor
-        busy = None if scope["path"] in OPERATIONS else self._busy(places)
-        if busy is not None:
+        busy = self._busy(places)
+        if busy is not None and path not in OPERATIONS:
             self._metrics.count_rejection(busy.code)
             return ripen_error_response(scope, busy)
-        length = headers.get("content-length", "0")
-        most = self.limits_of(scope).max_bytes
+        length = exchange.fields.get(b"content-length", b"0")
+        most = exchange.limits.max_bytes
         if length.isdigit() and int(length) > most:
             return error_response(scope, 413, "request_too_large", _too_large(most))
-        if headers.get("content-encoding", "").lower() not in ENCODINGS and not is_tf_serving(scope):
+        if b"content-encoding" in exchange.fields and _encoded(scope) and not is_tf_serving(scope):
             return error_response(scope, 415, "unsupported_media_type", "The body is encoded; send it as it is.")
         return None
 
@@ -143,14 +147,17 @@ class Access:
         )
 
 
-class _Exchange:
+class _Guarded:
     """One request's two directions: bounded on the way in, marked with the request's id on the way out."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, access: Access) -> None:
-        self.headers = Headers(scope=scope)
-        sent_id = self.headers.get("x-request-id", "")
-        self._request_id = sent_id if REQUEST_ID.fullmatch(sent_id) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = self._request_id
+        self.fields: dict[bytes, bytes] = dict(scope["headers"])
+        self.limits = access.limits_of(scope)
+        sent_id = self.fields.get(b"x-request-id", b"")
+        self._request_id = sent_id if REQUEST_ID.fullmatch(sent_id) else os.urandom(16).hex().encode()
+        state = scope.setdefault("state", {})
+        state["request_id"] = self._request_id.decode()
+        self._exchange: Exchange | None = state.get("exchange")
         self._began = time.perf_counter()
         self._status = CLIENT_GONE  # until an answer starts
         self._finished = False
@@ -158,7 +165,6 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._access = access
-        self._limits = access.limits_of(scope)
         self._received = self._held = 0
         self._complete = False
 
@@ -171,8 +177,8 @@ class _Exchange:
         message = await (self._receive() if self._complete else self._receive_in_time())
         self._complete = not message.get("more_body", False)
         self._take(len(message.get("body", b"")))
-        if self._received > self._limits.max_bytes:
-            raise HTTPException(413, _too_large(self._limits.max_bytes))
+        if self._received > self.limits.max_bytes:
+            raise HTTPException(413, _too_large(self.limits.max_bytes))
         return message
 
     def _take(self, count: int) -> None:
@@ -187,18 +193,20 @@ class _Exchange:
 
     async def _receive_in_time(self) -> Message:
         left_s = self._began - time.perf_counter()
-        left_s += min(self._limits.timeout_s, DRIP_S + self._received / DRIP_BYTES_PER_S)
+        left_s += min(self.limits.timeout_s, DRIP_S + self._received / DRIP_BYTES_PER_S)
+        if left_s > 0 and self._exchange is not None and self._exchange.has_news:
+            return await self._receive()  # a timer costs more than all of this
         try:
             async with asyncio.timeout(min(PIECE_S, left_s)):
                 return await self._receive()
         except TimeoutError as error:
-            raise HTTPException(408, _too_slow(self._limits.timeout_s), {"Connection": "close"}) from error
+            raise HTTPException(408, _too_slow(self.limits.timeout_s), {"Connection": "close"}) from error
 
     async def send(self, message: Message) -> None:
         """Pass the answer on; it is counted before its last piece, so that whoever has it finds it counted."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            message["headers"] = [*message["headers"], (b"x-request-id", self._request_id.encode())]
+            message["headers"] = [*message["headers"], (b"x-request-id", self._request_id)]
         elif not message.get("more_body"):
             self.finish()
         await self._send(message)
@@ -214,6 +222,10 @@ class _Exchange:
     async def refuse(self, response: Response) -> None:
         """Answer without the application. What the client still sends is taken for a while by its connection."""
         await response(self._scope, self._receive, self.send)
+
+
+def _encoded(scope: Scope) -> bool:
+    return any(value.lower() not in PLAIN_ENCODINGS for name, value in scope["headers"] if name == b"content-encoding")
 
 
 def _too_slow(timeout_s: float) -> str:

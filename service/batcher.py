@@ -1,25 +1,26 @@
-"""One bounded queue per loaded version, emptied by an idle engine. LINE A step 4.
+"""One bounded queue per loaded version, emptied by its engine. LINE A step 4.
 
-Work-conserving: an idle engine takes at once what is there, so batches form only while it is busy and a lone request
-never waits for company.
+Work-conserving: an engine with a free place takes at once what is there, so batches form only while it is busy and a
+lone request never waits for company. What cannot be answered in time is refused when it comes.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from contract.errors import DeadlineExceeded, EngineUnavailable, Overloaded, RipenError
 from contract.records import Failure
 from contract.settings import Settings
-from service.engine_wire import BatchResult, EngineImage, error_of
+from service.engine_wire import BatchResult, Capacity, EngineImage, error_of
 from service.metrics import Metrics
-
-BATCHES_IN_FLIGHT = 1  # 2 would overlap the socket with the inference, and form smaller batches
 
 BATCH_BYTES = 32 * 2**20  # a batch that has as many takes no further image: packing blocks the event loop
 WAITING_BYTES = 256 * 2**20  # or one whole request, where the service accepts larger ones
+ALWAYS_WAITING = 64  # so many images may wait however slow the network is: 32 clients that each wait for their answer
+NEW_SHARE = 0.05  # of the newest measurement in the estimate of the time per image
 
 STOPPED = "The version was stopped before it answered; send the request again."
 logger = logging.getLogger(__name__)
@@ -28,12 +29,19 @@ logger = logging.getLogger(__name__)
 class BatchEngine(Protocol):
     """What answers batches.
 
-    `available` returns once it can, or knows that it cannot for now; `infer` raises EngineUnavailable when it dies.
+    `available` returns once it can, or knows that it cannot for now, which is when `up` is true; `infer` raises
+    EngineUnavailable, at once or later, when it has none or it dies.
     """
+
+    @property
+    def up(self) -> bool: ...
+
+    @property
+    def capacity(self) -> Capacity: ...
 
     async def available(self) -> None: ...
 
-    async def infer(self, images: Sequence[EngineImage]) -> BatchResult: ...
+    def infer(self, images: Sequence[EngineImage]) -> Awaitable[BatchResult]: ...
 
 
 @dataclass(eq=False)
@@ -52,9 +60,8 @@ class Batcher:
     """The queue of one version.
 
     Args:
-        engine: answers the batches.
-        settings: `queue_size` images may wait, of WAITING_BYTES or `max_request_bytes` in all; `max_batch_size`
-            images go together.
+        engine: answers the batches; its capacity says how many at once, and of how many images.
+        settings: `queue_size` images may wait, of WAITING_BYTES or `max_request_bytes` in all, and for `queue_wait_s`.
         metrics, model, version: where the phases, batch sizes and queue depth are counted.
     """
 
@@ -66,8 +73,12 @@ class Batcher:
         self._version = version
         self._waiting: dict[_Entry, None] = {}  # in order of arrival; a dict, so that giving up is cheap anywhere in it
         self._waiting_bytes = 0
-        self._arrived = asyncio.Event()
-        self._workers = [asyncio.create_task(self._work()) for _ in range(BATCHES_IN_FLIGHT)]
+        self._batches: set[asyncio.Future[BatchResult]] = set()
+        self._images_sent = 0
+        self._image_s: float | None = None  # time per image while there is always work; None: as the engine says
+        self._answered_at = 0.0
+        self._waking: asyncio.Task[None] | None = None
+        metrics.watch_queue_depth(model, version, lambda: len(self._waiting))
 
     async def submit(self, images: Sequence[EngineImage], deadline: float) -> list[float | RipenError]:
         """Queue the images and wait for their answers. When the caller is cancelled, what still waits is dropped.
@@ -80,59 +91,93 @@ class Batcher:
             Per image, in order: P(`classes[1]`), or the error of this image alone.
 
         Raises:
-            Overloaded: they do not fit into the queue; at once, without waiting.
+            Overloaded: they do not fit into the queue or into the time; at once, without waiting.
             DeadlineExceeded, EngineUnavailable: no answer in time; the engine died while it had one of them.
         """
-        self._check_room(images)
-        now = asyncio.get_running_loop().time()
+        if refusal := self.refusal(images, deadline):
+            raise refusal
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         entries = [_Entry(image, deadline, now) for image in images]
-        self._waiting.update(dict.fromkeys(entries))
+        for entry in entries:
+            self._waiting[entry] = None
         self._waiting_bytes += _size_bytes(images)
-        self._changed()
+        timer = loop.call_at(deadline, _expire, entries)
         try:
-            async with asyncio.timeout_at(deadline):
-                return await asyncio.gather(*(entry.answer for entry in entries))
-        except TimeoutError as error:
-            raise DeadlineExceeded("The request's time ran out before the answer was there.") from error
+            self._pump()
+            return [await entry.answer for entry in entries]
         finally:
+            timer.cancel()
             for entry in entries:
                 self._remove(entry)
-            self._changed()
 
-    async def stop(self) -> None:
-        """End the workers. Whoever still waits, against all draining, gets EngineUnavailable."""
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.wait(self._workers)
-        _fail(self._waiting, EngineUnavailable(STOPPED))
-
-    def _check_room(self, images: Sequence[EngineImage]) -> None:
-        if len(self._waiting) + len(images) > self._settings.queue_size:
-            raise Overloaded(
-                f"{len(self._waiting)} images are waiting and {len(images)} more came; at most "
-                f"{self._settings.queue_size} may wait (RIPEN_QUEUE_SIZE). Send the request again later."
-            )
-        most_bytes, more_bytes = max(WAITING_BYTES, self._settings.max_request_bytes), _size_bytes(images)
+    def refusal(self, images: Sequence[EngineImage], deadline: float) -> Overloaded | None:
+        """Why these images would not be taken now, or None."""
+        count, more_bytes = len(images), _size_bytes(images)
+        most_bytes = max(WAITING_BYTES, self._settings.max_request_bytes)
         if self._waiting_bytes + more_bytes > most_bytes:
-            raise Overloaded(
+            return Overloaded(
                 f"Images of {self._waiting_bytes} bytes are waiting and {more_bytes} bytes more came; at most "
                 f"{most_bytes} bytes may wait. Send the request again later, or with fewer images."
             )
+        return self.too_late(deadline - asyncio.get_running_loop().time(), count)
 
-    async def _work(self) -> None:
-        while True:
-            await self._arrived.wait()
-            await self._engine.available()
-            entries = self._take()
-            if entries:
-                await self._answer(entries)
+    def too_late(self, left_s: float, count: int = 1) -> Overloaded | None:
+        """Why `count` images that came now, with `left_s` to go, would not be answered in time; None: they may be."""
+        if len(self._waiting) + count > self._settings.queue_size:
+            return Overloaded(
+                f"{len(self._waiting)} images are waiting and {count} more came; at most "
+                f"{self._settings.queue_size} may wait (RIPEN_QUEUE_SIZE). Send the request again later."
+            )
+        wait_s = self.wait_s
+        most_s = left_s
+        if len(self._waiting) >= ALWAYS_WAITING:
+            most_s = min(left_s, self._settings.queue_wait_s)
+        if wait_s <= most_s or not self._images_sent:
+            return None
+        return Overloaded(
+            f"An answer would take about {wait_s:.2g} s and may take {most_s:.2g} s (the request's time, or "
+            "RIPEN_QUEUE_WAIT_S). Send the request again later."
+        )
+
+    @property
+    def wait_s(self) -> float:
+        """About how long an image that came now would wait, in seconds."""
+        image_s = self._engine.capacity.image_seconds if self._image_s is None else self._image_s
+        return (len(self._waiting) + self._images_sent) * image_s
+
+    async def stop(self) -> None:
+        """Whoever still waits, against all draining, gets EngineUnavailable."""
+        if self._waking is not None:
+            self._waking.cancel()
+            await asyncio.wait([self._waking])
+        for batch in tuple(self._batches):
+            batch.cancel()
+        if self._batches:
+            await asyncio.wait(self._batches)
+        _fail(self._waiting, EngineUnavailable(STOPPED))
+
+    def _pump(self, *, asked: bool = False) -> None:
+        """Send what waits to the free places of the engine; if it was just `asked` for one, whatever came of that."""
+        while self._waiting and len(self._batches) < self._engine.capacity.in_flight:
+            if not (asked or self._engine.up):
+                self._waking = self._waking or asyncio.create_task(self._wake())
+                return
+            if entries := self._take():
+                self._send(entries)
+
+    async def _wake(self) -> None:
+        await self._engine.available()
+        self._waking = None
+        self._pump(asked=True)
 
     def _take(self) -> list[_Entry]:
         """Up to one batch of images whose callers still wait; expired ones never reach the engine."""
         now = asyncio.get_running_loop().time()
+        most = self._engine.capacity.batch_size
         taken: list[_Entry] = []
         taken_bytes = 0
-        while self._waiting and len(taken) < self._settings.max_batch_size and taken_bytes < BATCH_BYTES:
+        while self._waiting and len(taken) < most and taken_bytes < BATCH_BYTES:
             entry = next(iter(self._waiting))
             self._remove(entry)
             if entry.deadline <= now or entry.answer.done():
@@ -140,22 +185,37 @@ class Batcher:
             self._metrics.observe_phase("queue", now - entry.queued_at)
             taken.append(entry)
             taken_bytes += len(entry.image.data)
-        self._changed()
         return taken
 
-    async def _answer(self, entries: list[_Entry]) -> None:
+    def _send(self, entries: list[_Entry]) -> None:
         try:
-            self._deliver(entries, await self._engine.infer([entry.image for entry in entries]))
+            batch = asyncio.ensure_future(self._engine.infer([entry.image for entry in entries]))
+        except RipenError as error:
+            _fail(entries, error)
+            return
+        if not self._batches:
+            self._answered_at = asyncio.get_running_loop().time()
+        self._batches.add(batch)
+        self._images_sent += len(entries)
+        batch.add_done_callback(partial(self._answered, entries))
+
+    def _answered(self, entries: list[_Entry], batch: "asyncio.Future[BatchResult]") -> None:
+        self._batches.discard(batch)
+        self._images_sent -= len(entries)
+        try:
+            self._deliver(entries, batch.result())
         except RipenError as error:
             _fail(entries, error)
         except asyncio.CancelledError:
             _fail(entries, EngineUnavailable(STOPPED))
-            raise
-        except Exception:  # a defect of ours costs this batch, never the worker: nobody would empty the queue again
+            return
+        except Exception:  # a defect of ours costs this batch, never the queue
             logger.exception("A batch of version %d of %s failed unexpectedly.", self._version, self._model)
             _fail(entries, EngineUnavailable("The version could not answer these images; the service's log says why."))
+        self._pump()
 
     def _deliver(self, entries: list[_Entry], result: BatchResult) -> None:
+        self._measure(len(entries))
         self._metrics.observe_batch(len(entries))
         self._metrics.observe_phase("decode", result.decode_seconds)
         self._metrics.observe_phase("infer", result.infer_seconds)
@@ -163,25 +223,31 @@ class Batcher:
             if not entry.answer.done():
                 entry.answer.set_result(error_of(outcome) if isinstance(outcome, Failure) else outcome)
 
+    def _measure(self, count: int) -> None:
+        """Follow the time per image, by the time between answers while there was work for every place of the engine."""
+        now = asyncio.get_running_loop().time()
+        image_s, self._answered_at = (now - self._answered_at) / count, now
+        if self._waiting:
+            before = self._engine.capacity.image_seconds if self._image_s is None else self._image_s
+            self._image_s = before + NEW_SHARE * (image_s - before)
+
     def _remove(self, entry: _Entry) -> None:
         """Take the entry out of the queue if it still waits."""
         if entry in self._waiting:
             del self._waiting[entry]
             self._waiting_bytes -= len(entry.image.data)
 
-    def _changed(self) -> None:
-        self._metrics.set_queue_depth(self._model, self._version, len(self._waiting))
-        if self._waiting:
-            self._arrived.set()
-        else:
-            self._arrived.clear()
-
 
 def _size_bytes(images: Sequence[EngineImage]) -> int:
     return sum(len(image.data) for image in images)
+
+
+def _expire(entries: Iterable[_Entry]) -> None:
+    _fail(entries, DeadlineExceeded("The request's time ran out before the answer was there."))
 
 
 def _fail(entries: Iterable[_Entry], error: RipenError) -> None:
     for entry in entries:
         if not entry.answer.done():
             entry.answer.set_exception(error)
+            entry.answer.exception()  # told to the first who asks; the request's other images need no warning

@@ -7,7 +7,7 @@ API key, which no page has, so that Host and Origin say nothing.
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -66,9 +66,9 @@ class Callers:
             return LOCAL_ACTOR
         return self._of(authorization, GRPC.get(method, ANY), address)
 
-    def named(self, authorization: Sequence[str]) -> str:
-        """The name of a caller who was let in."""
-        return LOCAL_ACTOR if self._settings.open else _name(self._keys.check(authorization))
+    def named(self, authorization: Callable[[], Sequence[str]]) -> str:
+        """The name of a caller who was let in; asks for the authorization only where one is needed."""
+        return LOCAL_ACTOR if self._settings.open else _name(self._keys.check(authorization()))
 
     def _of(self, authorization: Sequence[str], needed: Roles | None, address: str | None) -> str:
         if needed is OPEN:

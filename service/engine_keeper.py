@@ -8,12 +8,15 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 from contract.errors import EngineUnavailable, LoadFailed, RipenError, Unavailable
 from service.engine import Engine
-from service.engine_wire import BatchResult, EngineImage
+from service.engine_wire import BatchResult, Capacity, EngineImage
 from service.memory_policy import Stage
+from service.version_health import Health
 
+LOOKS_PER_STUCK = 4
 LONGEST_PAUSE_S = 30.0
 STABLE_S = 30.0  # an engine that ran this long is restarted at once again
 logger = logging.getLogger(__name__)
@@ -57,6 +60,8 @@ class EngineKeeper:
         self.trouble = ""  # why there is no engine just now, although it should be there
         self._said = ""  # what clients may hear of it: no paths
         self.failure: RipenError | None = None  # why it could not wake
+        self.health = Health()
+        self._capacity = Capacity()
 
     @property
     def pid(self) -> int:
@@ -75,6 +80,9 @@ class EngineKeeper:
         """Return once there is an engine to send to, or a start has failed: `infer` then says why, at once."""
         self.rouse()
         await self._up.wait()
+        if self.stage is Stage.ASLEEP and not self.trouble:  # waking was given up just before somebody new came
+            self.rouse()
+            await self._up.wait()
 
     def rouse(self) -> None:
         """Begin to wake it, where it sleeps or is about to."""
@@ -90,21 +98,30 @@ class EngineKeeper:
         self._up.clear()
         self._awake().hang_up()
 
-    async def infer(self, images: Sequence[EngineImage]) -> BatchResult:
+    @property
+    def up(self) -> bool:
+        """Whether there is an engine to send to."""
+        return self._up.is_set() and self.stage is Stage.AWAKE
+
+    @property
+    def capacity(self) -> Capacity:
+        """What the engine takes; of the last one, while there is none."""
+        return self._engine.capacity if self._engine is not None else self._capacity
+
+    def infer(self, images: Sequence[EngineImage]) -> "asyncio.Future[BatchResult]":
         """Answer one batch.
 
         Raises:
-            EngineUnavailable: the engine ended or hung meanwhile, or failed on the whole batch; there is none just now.
+            EngineUnavailable: there is no engine just now; in the future, it ended or hung meanwhile, or failed on the
+                whole batch.
         """
-        if self.stage is Stage.ASLEEP and not self.trouble:  # waking was given up just before these images came
-            await self.available()
-        engine = self._awake()
         try:
-            async with asyncio.timeout(self._stuck_s):
-                return await engine.infer(images)
-        except TimeoutError as error:
-            await engine.stop()
-            raise EngineUnavailable(f"The engine gave no answer within {self._stuck_s:g} s; restarting it.") from error
+            batch = asyncio.ensure_future(self._awake().infer(images))
+        except EngineUnavailable:
+            self.health.count_failed(len(images))
+            raise
+        batch.add_done_callback(partial(self.health.batch_ended, len(images)))
+        return batch
 
     async def stop(self) -> None:
         """End the engine for good."""
@@ -130,16 +147,27 @@ class EngineKeeper:
                 failures = 0
                 continue
             started = asyncio.get_running_loop().time()
-            await self._engine.ended.wait()
+            await self._ended(self._engine)
             self._up.clear()
             if self.stage is Stage.STOPPING:
                 await self._fall_asleep(self._engine)
                 continue
+            self.health.count_death()
             self._on_restart()
             if asyncio.get_running_loop().time() - started > STABLE_S:
                 failures = 0
             failures = await self._restart(self._engine, failures + 1)
             self._up.set()
+
+    async def _ended(self, engine: Engine) -> None:
+        """Wait until the engine is gone; one that hangs is ended."""
+        while not engine.ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._stuck_s / LOOKS_PER_STUCK):
+                    await engine.ended.wait()
+            if engine.waiting_s > self._stuck_s:
+                logger.error("The engine gave no answer within %g s; restarting it.", self._stuck_s)
+                await engine.stop()
 
     async def _wake(self) -> None:
         self.stage, self.failure = Stage.WAKING, None
@@ -165,7 +193,7 @@ class EngineKeeper:
 
     async def _fall_asleep(self, engine: Engine) -> None:
         await engine.stop()
-        self._engine = None
+        self._capacity, self._engine = engine.capacity, None
         self.stage = Stage.WAKING if self._wanted.is_set() else Stage.ASLEEP
         self._on_change()
 

@@ -10,9 +10,9 @@ import logging
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from typing import Protocol
 
-from contract.errors import EngineUnavailable
-from service.memory_limits import default_budget_bytes, process_memory
-from service.memory_policy import Begin, Refuse, Resident, Stage, Stop, has_room, next_step, over_budget
+from contract.errors import EngineUnavailable, NoRoom
+from service.memory_limits import default_budget_bytes, free_memory_bytes, process_memory
+from service.memory_policy import Begin, Refuse, Resident, Stage, Stop, beside, has_room, next_step, over_budget
 from service.metrics import Metrics
 
 MEASURE_EVERY_S = 3.0
@@ -94,6 +94,21 @@ class EngineMemory:
         self._admitted.add(sleeper)
         return True
 
+    async def make_way(self, sleeper: Sleeper, *, timeout_s: float) -> None:
+        """Admit an engine that is to take over from its model's present one, once both fit; idle others sleep for it.
+
+        Raises:
+            NoRoom: both never fit, the machine has no memory left now, or others were busy for `timeout_s`.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._make_way(sleeper)
+        except TimeoutError as error:
+            raise NoRoom(
+                f"No room for the engine within {timeout_s:g} s: other models were busy all the time."
+            ) from error
+        self._admitted.add(sleeper)
+
     @contextlib.asynccontextmanager
     async def room(self, sleeper: Sleeper) -> AsyncIterator[bool]:
         """Wait until the engine may start, making room for it; inside, start it. False: nobody waits for it any more.
@@ -111,6 +126,11 @@ class EngineMemory:
         finally:
             self._admitted.discard(sleeper)
             self.changed()
+
+    @property
+    def anybody_busy(self) -> bool:
+        """Whether requests hold any version now."""
+        return any(each.busy for each in self._sleepers)
 
     def changed(self) -> None:
         """Whoever waits for room looks again: an engine became idle, or has gone."""
@@ -145,6 +165,32 @@ class EngineMemory:
                 self.changed()
             except Exception:  # a defect of ours costs one look, never all that follow
                 logger.exception("Measuring the engines failed.")
+
+    async def _make_way(self, sleeper: Sleeper) -> None:
+        while True:
+            need_bytes, known = self._need_bytes(sleeper), self._known_bytes(sleeper) is not None
+            residents = beside(self._residents(sleeper), sleeper.model)
+            self._changed.clear()
+            match next_step(need_bytes, residents, self._own_budget_bytes, size_is_known=known):
+                case Begin():
+                    break
+                case Stop(engines):
+                    self._put_to_sleep(engines)
+                case Refuse(kept_bytes):
+                    raise NoRoom(
+                        f"The engine takes about {_mebibytes(need_bytes)}, those that must go on meanwhile "
+                        f"{_mebibytes(kept_bytes)} and the code that all share {_mebibytes(self._shared_bytes)}; the "
+                        f"budget is {_mebibytes(self._budget_bytes)}. Raise RIPEN_MEMORY_BUDGET_BYTES, unpin a model, "
+                        "or set RIPEN_SWAP=serial."
+                    )
+                case _:
+                    await self._changed.wait()
+        free_bytes = free_memory_bytes()
+        if known and free_bytes is not None and need_bytes > free_bytes:
+            raise NoRoom(
+                f"The engine takes about {_mebibytes(need_bytes)}, and this machine or container has "
+                f"{_mebibytes(free_bytes)} left now. Free some memory, or set RIPEN_SWAP=serial."
+            )
 
     async def _make_room(self, sleeper: Sleeper) -> bool:
         while sleeper.busy:
@@ -204,10 +250,13 @@ class EngineMemory:
 
     def _need_bytes(self, sleeper: Sleeper) -> int:
         """What it took last; where it never ran, the most that another version of its model took."""
+        return self._known_bytes(sleeper) or ASSUMED_BYTES
+
+    def _known_bytes(self, sleeper: Sleeper) -> int | None:
         if sleeper.engine_bytes is not None:
             return sleeper.engine_bytes
         known = [each.engine_bytes for each in self._sleepers if each.model == sleeper.model and each.engine_bytes]
-        return max(known, default=ASSUMED_BYTES)
+        return max(known, default=None)
 
 
 def _mebibytes(size_bytes: int) -> str:

@@ -1,33 +1,32 @@
 """One loaded version in a process of its own: decode and infer, nothing else. LINE A step 5, LINE B step 5.
 
 Started by `service/engine.py` as `python -m service.engine_process --socket FD --model NAME --version N`; the last two
-are for people who look at the process list. TensorFlow lives and dies here: a crash does not reach the listener, and
+are for people who look at the process list. The runtime lives and dies here: a crash does not reach the listener, and
 unloading gives every byte back.
 """
 
 import contextlib
 import os
-import queue
 import resource
+import select
 import signal
 import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 
-from contract import artifact
-from contract.artifact import Manifest
-from contract.errors import GoldenMismatch, InvalidImage, LoadFailed, RipenError, VersionCorrupt
+from contract.errors import InvalidImage, LoadFailed, RipenError
 from contract.images import ImageLimits, Pixels, decode_resized
-from contract.ports import Runtime
+from contract.ports import Seat
 from contract.records import Failure
+from service.engine_loading import Loaded, infer_checked, load_version
+from service.engine_priority import end_with_parent
 from service.engine_wire import (
     HEADER,
     Batch,
@@ -39,9 +38,7 @@ from service.engine_wire import (
     failure_of,
 )
 
-DECODE_THREADS = 4
 OOM_SCORE = 300  # of 1000: as if it used 30 % more of the memory than it does
-GOLDEN_LIMITS = ImageLimits(2**40, 2**40)  # golden images are pinned by digest; a lowered limit must not refuse them
 
 
 class EngineProcess:
@@ -49,42 +46,67 @@ class EngineProcess:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._decoders = ThreadPoolExecutor(DECODE_THREADS)  # Pillow and OpenCV release the GIL while they decode
+        self._stream = connection.makefile("rb")
+        self._reading = threading.Lock()
+        self._sending = threading.Lock()
+        self._busy: set[int] = set()  # workers that have a batch
 
     def run(self) -> None:
-        """Load as ordered, report, then answer one batch after another."""
-        threading.Thread(target=self._receive, daemon=True).start()
-        order = msgspec.msgpack.decode(self._frames.get(), type=LoadOrder)
+        """Load as ordered, report, then answer batches on several threads."""
+        threading.Thread(target=self._end_with_parent, daemon=True).start()
+        order = msgspec.msgpack.decode(self._frame(), type=LoadOrder)
         try:
-            manifest, runtime = load_version(order)
+            loaded = load_version(order)
         except Exception as error:  # whatever goes wrong while loading is a report, never a crash
             self._send(LoadReport(failure=_load_failure(error)))
             return
-        self._send(LoadReport(manifest))
-        while True:
-            batch = msgspec.msgpack.decode(self._frames.get(), type=Batch)
-            self._send(self._answer(batch, manifest, runtime, order))
+        self._send(LoadReport(loaded.manifest, loaded.capacity))
+        limits = ImageLimits(order.max_image_bytes, order.max_image_pixels)
+        workers = [
+            threading.Thread(target=self._work, args=(loaded, limits), daemon=True)
+            for _ in range(loaded.runtime.workers)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
 
-    def _receive(self) -> None:
-        """Take frames off the socket; when the parent has gone, end at once, whatever the main thread is doing."""
-        with self._connection.makefile("rb") as stream:
-            while len(header := stream.read(HEADER.size)) == HEADER.size:
-                self._frames.put(stream.read(HEADER.unpack(header)[0]))
+    def _end_with_parent(self) -> None:
+        """End at once when the parent has hung up, whatever the other threads are doing."""
+        hung_up = select.poll()
+        hung_up.register(self._connection, 0)
+        hung_up.poll()
         os._exit(0)
 
-    def _send(self, message: LoadReport | BatchResult) -> None:
-        for part in encode_frame(message):
-            self._connection.sendall(part)
+    def _work(self, loaded: Loaded, limits: ImageLimits) -> None:
+        """Take a batch off the socket whenever this thread is free: nothing is handed from thread to thread."""
+        seat = loaded.runtime.seat()
+        while True:
+            with self._reading:
+                frame = self._frame()
+                self._busy.add(threading.get_ident())
+            result = self._answer(msgspec.msgpack.decode(frame, type=Batch), loaded, seat, limits)
+            self._busy.discard(threading.get_ident())
+            self._send(result)
 
-    def _answer(self, batch: Batch, manifest: Manifest, runtime: Runtime, order: LoadOrder) -> BatchResult:
-        limits = ImageLimits(order.max_image_bytes, order.max_image_pixels)
+    def _frame(self) -> bytes:
+        header = self._stream.read(HEADER.size)
+        if len(header) < HEADER.size:
+            os._exit(0)
+        return self._stream.read(HEADER.unpack(header)[0])
+
+    def _send(self, message: LoadReport | BatchResult) -> None:
+        frame = b"".join(encode_frame(message))
+        with self._sending:
+            self._connection.sendall(frame)
+
+    def _answer(self, batch: Batch, loaded: Loaded, seat: Seat, limits: ImageLimits) -> BatchResult:
         started = time.perf_counter()
-        decoded = list(self._decoders.map(lambda image: _decode(image, manifest.image_size, limits), batch.images))
+        decoded = [_decode(image, loaded.manifest.image_size, limits) for image in batch.images]
         decoded_at = time.perf_counter()
         good = [pixels for pixels in decoded if not isinstance(pixels, Failure)]
         try:
-            probabilities = iter(infer_checked(runtime, np.stack(good)) if good else ())
+            probabilities = iter(infer_checked(seat, _stack(good), alone=len(self._busy) == 1) if good else ())
         except Exception as error:  # one failing inference must not end the version for all others
             traceback.print_exc()
             return BatchResult(
@@ -98,66 +120,9 @@ class EngineProcess:
         )
 
 
-def load_version(order: LoadOrder) -> tuple[Manifest, Runtime]:
-    """Verify the folder, load it, compare the golden images, warm up every batch size.
-
-    Raises:
-        VersionCorrupt, GoldenMismatch: the folder is not what was published, or does not answer as it did then.
-    """
-    folder = Path(order.folder)
-    manifest = artifact.verify(folder, order.manifest_sha256)
-    if (manifest.model, manifest.version) != (order.model, order.version):
-        raise VersionCorrupt(
-            f"{folder} is version {manifest.version} of {manifest.model}, not the one that was ordered."
-        )
-    with _without_noise():
-        from service.runtimes.tf_runtime import TensorFlowRuntime  # noqa: PLC0415  # 3 s, too many for a corrupt folder
-
-        runtime = TensorFlowRuntime(folder, order.threads)
-    check_golden(folder, manifest, runtime, order.max_batch_size)
-    height, width = manifest.image_size
-    for size in warm_up_sizes(order.max_batch_size):
-        infer_checked(runtime, np.zeros((size, height, width, 3), np.uint8))
-    return manifest, runtime
-
-
-def check_golden(folder: Path, manifest: Manifest, runtime: Runtime, max_batch_size: int) -> None:
-    """Compare the golden images' probabilities with the manifest's.
-
-    Raises:
-        GoldenMismatch: names the worst file and its two values.
-    """
-    golden = manifest.golden
-    wanted = golden.probabilities.get(runtime.name)
-    if wanted is None or len(wanted) != len(golden.files) or not wanted:
-        raise GoldenMismatch(
-            f"The manifest holds no golden probabilities for {runtime.name}; publish the version anew."
-        )
-    height, width = manifest.image_size
-    images = [decode_resized((folder / name).read_bytes(), height, width, GOLDEN_LIMITS) for name in golden.files]
-    given: list[float] = []
-    for start in range(0, len(images), max_batch_size):
-        given += infer_checked(runtime, np.stack(images[start : start + max_batch_size]))
-    worst = max(range(len(given)), key=lambda index: abs(given[index] - wanted[index]))
-    if abs(given[worst] - wanted[worst]) > golden.tolerance:
-        raise GoldenMismatch(
-            f"{golden.files[worst]} gives {given[worst]:.6f} on {runtime.name}; the manifest says {wanted[worst]:.6f} "
-            f"within {golden.tolerance}."
-        )
-
-
-def infer_checked(runtime: Runtime, images: Pixels) -> list[float]:
-    """(N, H, W, 3) uint8 -> N probabilities, or ValueError where the runtime gives anything else."""
-    probabilities = [float(each) for each in runtime.infer(images)]
-    if len(probabilities) != len(images) or not all(0.0 <= each <= 1.0 for each in probabilities):
-        raise ValueError(f"{len(images)} images gave {probabilities}; expected as many probabilities in [0, 1]")
-    return probabilities
-
-
-def warm_up_sizes(max_batch_size: int) -> Sequence[int]:
-    """1, 2, 4, ... and `max_batch_size` itself."""
-    powers = [2**exponent for exponent in range(max_batch_size.bit_length()) if 2**exponent < max_batch_size]
-    return [*powers, max_batch_size]
+def _stack(images: list[Pixels]) -> Pixels:
+    """N times (H, W, 3) -> (N, H, W, 3) uint8; one image is not copied."""
+    return images[0][None] if len(images) == 1 else np.stack(images)
 
 
 def _decode(image: EngineImage, size: tuple[int, int], limits: ImageLimits) -> Pixels | Failure:
@@ -171,25 +136,6 @@ def _decode(image: EngineImage, size: tuple[int, int], limits: ImageLimits) -> P
     except Exception:  # a decoder's surprise is an error of this image alone
         traceback.print_exc()
         return failure_of(InvalidImage("The image cannot be decoded."))
-
-
-@contextlib.contextmanager
-def _without_noise() -> Iterator[None]:
-    """Keep TensorFlow's start off the log unless TF_CPP_MIN_LOG_LEVEL=0 asks for it.
-
-    TensorFlow 2.21 logs seven lines before it honours that level itself. Exceptions still reach the parent.
-    """
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
-        yield
-        return
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
 
 
 def _load_failure(error: Exception) -> Failure:
@@ -218,7 +164,9 @@ def go_first() -> None:
 
 def main() -> None:
     """Run the engine on the socket that the parent passed."""
+    end_with_parent()
     go_first()
+    cv2.setNumThreads(1)  # each worker resizes its own image; OpenCV's threads would only take turns with them
     for signal_number in (
         signal.SIGINT,
         signal.SIGTERM,

@@ -6,13 +6,14 @@ LoadReport; then Batches and BatchResults with the same `id`, in any order. Eith
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from contract.artifact import Manifest
 from contract.errors import EngineUnavailable, RipenError
 from contract.records import Failure
+from service.runtime_choice import Wish
 
 HEADER = struct.Struct(">Q")
 
@@ -29,13 +30,34 @@ class LoadOrder:
     threads: int
     max_image_bytes: int
     max_image_pixels: int
+    wish: Wish = field(default_factory=Wish)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What an engine takes, as it measured while it warmed up.
+
+    Attributes:
+        runtime: `<runtime>-<precision>`; empty while no engine was ever there.
+        notes: why runtimes that might be faster do not serve.
+        in_flight: batches that it wants to have at once.
+        batch_size: images per batch, at most.
+        image_seconds: per image, decoded too, while it always has work.
+    """
+
+    runtime: str = ""
+    notes: tuple[str, ...] = ()
+    in_flight: int = 1
+    batch_size: int = 1
+    image_seconds: float = 0.01
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The verified manifest of a version that is warm, or why there is none."""
+    """The verified manifest of a version that is warm and what its engine takes, or why there is none."""
 
     manifest: Manifest | None = None
+    capacity: Capacity = field(default_factory=Capacity)
     failure: Failure | None = None
 
 
@@ -64,7 +86,10 @@ class BatchResult:
     infer_seconds: float = 0.0
 
 
-def encode_frame(message: LoadOrder | LoadReport | Batch | BatchResult) -> tuple[bytes, bytes]:
+Message = LoadOrder | LoadReport | Batch | BatchResult
+
+
+def encode_frame(message: Message) -> tuple[bytes, bytes]:
     """Header and body of one message."""
     body = msgspec.msgpack.encode(message)
     return HEADER.pack(len(body)), body

@@ -5,8 +5,8 @@ here once, so that no handler can leak or crash.
 """
 
 import logging
+import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from contract.errors import InvalidRequest, RipenError
 from service.callers import NO_ACTOR, Callers
 from service.metrics import Metrics
-from service.status_map import INTERNAL_MESSAGE, RETRY_AFTER_S, client_message, status_of
+from service.status_map import INTERNAL_MESSAGE, client_message, retry_after_s, status_of
 
 MAX_MESSAGE_LENGTH = 1024  # TensorFlow Serving cuts there too; gRPC carries the text in a header
 RETRIABLE = (429, 503)  # of REST: where `Retry-After` is said there, `retry-after` is said here
@@ -35,7 +35,7 @@ class Call:
         timeout_s: the caller's remaining time; None where it set no deadline.
         model, version: who answered.
         code, details: how it ended; CANCELLED where neither an answer nor an error came.
-        error, retry: our own name of what went wrong, as in REST, and whether trying again may help.
+        error, retry_after_s: our own name of what went wrong, as in REST; when trying again may help, 0 for never.
         request_id: finds the call in the log; sent with every error.
         actor: who calls, for the audit log.
     """
@@ -46,21 +46,26 @@ class Call:
     code: grpc.StatusCode = grpc.StatusCode.CANCELLED
     details: str = ""
     error: str = ""
-    retry: bool = False
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    retry_after_s: int = 0
+    request_id: str = field(default_factory=lambda: os.urandom(16).hex())
     actor: str = NO_ACTOR
 
     def fail(self, error: RipenError) -> None:
         """End with an error of ours."""
         status = status_of(error)
-        self.code, self.details, self.retry = status.grpc, client_message(error), status.rest in RETRIABLE
+        self.code, self.details = status.grpc, client_message(error)
+        self.retry_after_s = retry_after_s(status.rest) if status.rest in RETRIABLE else 0
         self.error = INTERNAL if self.code is grpc.StatusCode.INTERNAL else error.code
 
     @property
     def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
         """What an error carries beside its code and text."""
-        retry = (("retry-after", str(RETRY_AFTER_S)),) if self.retry else ()
-        return (("ripen-error-code", self.error), ("x-request-id", self.request_id), *retry)
+        told = {"ripen-error-code": self.error, "x-request-id": self.request_id}
+        if self.retry_after_s:
+            told["retry-after"] = str(self.retry_after_s)
+            if self.code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # libraries that retry by themselves keep to it
+                told["grpc-retry-pushback-ms"] = str(1000 * self.retry_after_s)
+        return tuple(told.items())
 
 
 SMALL_BYTES = 2**20  # of a message without images; parsed, a hostile one takes thirty times its size
@@ -101,7 +106,7 @@ class GrpcAccess:
         """Do the work of one call that was let in, unary or streaming."""
 
         async def work_named(call: Call) -> Message:
-            call.actor = self._callers.named(authorization_of(context.invocation_metadata()))
+            call.actor = self._callers.named(lambda: authorization_of(context.invocation_metadata()))
             return await work(call)
 
         return await self.finish(name, context, work_named)

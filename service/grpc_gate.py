@@ -1,6 +1,11 @@
-"""The gate of the gRPC port: a call whose key is not good ends before its first message is read. LINE A step 1."""
+"""The gate of the gRPC port: who has no good key, or comes too late, ends before a message is read. LINE A step 1.
 
-from collections.abc import Awaitable, Callable
+A generic handler and no interceptor, which is a coroutine more per call; and methods are not registered one by one,
+since the library waits for the next call of each of those anew with every call.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import unquote
 
 import grpc
@@ -8,27 +13,56 @@ import grpc
 from contract.errors import RipenError, Unauthenticated
 from service.callers import Callers
 from service.grpc_access import Call, GrpcAccess, Message, authorization_of
+from service.grpc_patience import GrpcPatience
+from service.roles import ANY, GRPC, OPEN
 
 REFUSED = "refused"  # the method's name in the metrics: what was asked for may be anything
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]
+PREDICTIONS = {"/ripen.v1.Classifier/Classify": "Classify", "/tensorflow.serving.PredictionService/Predict": "Predict"}
 
 
-class GrpcGate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no types
-    """Called by grpc.aio once per call, before anything but the metadata has been read."""
+class GrpcGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
+    """Asked by grpc.aio once per call, before anything but the metadata has been read."""
 
-    def __init__(self, callers: Callers, access: GrpcAccess) -> None:
+    def __init__(
+        self,
+        callers: Callers,
+        access: GrpcAccess,
+        patience: GrpcPatience,
+        refuse_early: Callable[[], RipenError | None],
+    ) -> None:
         self._callers = callers
         self._access = access
+        self._patience = patience
+        self._refuse_early = refuse_early
+        self._behind: list[grpc.GenericRpcHandler] = []
+        self._found: dict[str, grpc.RpcMethodHandler] = {}
 
-    async def intercept_service(
-        self, continuation: Continuation, details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler | None:
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Put services behind the gate, as one adds them to a server."""
+        self._behind.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+        """What generated code calls on a server too; they are among the generic ones already."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """The handler of the call, or one that refuses it; also a method that does not exist is refused first."""
+        method = details.method
         try:
-            self._callers.of_call(details.method, authorization_of(details.invocation_metadata))
+            self._callers.of_call(method, authorization_of(details.invocation_metadata))
         except RipenError:
-            return self._refusing(details.method)
-        return await continuation(details)
+            return self._refusing(method)
+        if method in PREDICTIONS and (refusal := self._refuse_early()) is not None:
+            return self._turning_away(PREDICTIONS[method], refusal)
+        return self._found.get(method) or self._find(details)
+
+    def _find(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        found = (each.service(details) for each in self._behind)
+        handler = next((each for each in found if each is not None), None)
+        if handler is None:  # not kept: a name that does not exist may be anything
+            return None
+        needs_key = GRPC.get(details.method, ANY) is not OPEN
+        self._found[details.method] = self._patience.in_time(handler, needs_key=needs_key)
+        return self._found[details.method]
 
     def _refusing(self, method: str) -> grpc.RpcMethodHandler:
         async def refuse(_: Message, context: grpc.aio.ServicerContext) -> None:
@@ -42,6 +76,17 @@ class GrpcGate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships 
             await self._access.finish(REFUSED, context, work)
 
         return grpc.stream_stream_rpc_method_handler(refuse)  # of all kinds the one that reads nothing by itself
+
+    def _turning_away(self, name: str, refusal: RipenError) -> grpc.RpcMethodHandler:
+        async def refuse(_: Message, context: grpc.aio.ServicerContext) -> None:
+            """Called by grpc.aio once per call that is turned away."""
+
+            async def work(_: Call) -> None:
+                raise refusal
+
+            await self._access.finish(name, context, work)
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _address(peer: str) -> str:

@@ -5,21 +5,26 @@ Its engine may sleep: requests then wait in the queue, under its limits and thei
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from contract.artifact import Manifest
-from contract.errors import RipenError
+from contract.errors import Overloaded, RipenError
+from contract.parity import ParityPolicy
 from contract.records import Version
 from contract.settings import Settings
 from service.batcher import Batcher
 from service.engine import Engine
 from service.engine_keeper import EngineKeeper
 from service.engine_memory import EngineMemory
-from service.engine_wire import EngineImage, LoadOrder
+from service.engine_wire import Capacity, EngineImage, LoadOrder
 from service.memory_policy import Stage
 from service.metrics import Metrics
+from service.runtime_choice import Wish
+from service.version_health import Health
 
+logger = logging.getLogger(__name__)
 LEAST_STUCK_S = 60.0  # the largest batch of the largest network takes 10 s on 2 cores
 
 
@@ -57,7 +62,9 @@ class LoadedVersion:
         order = _load_order(record, folder, settings)
 
         async def start() -> Engine:
-            return (await Engine.start(order, timeout_s=settings.load_timeout_s))[0]
+            engine, _ = await Engine.start(order, timeout_s=settings.load_timeout_s, busy=self._others_are_busy)
+            tell_runtime(record, engine.capacity, metrics)
+            return engine
 
         self._keeper = EngineKeeper(
             start,
@@ -90,6 +97,15 @@ class LoadedVersion:
         """Whether requests hold it."""
         return self._leases > 0
 
+    def _others_are_busy(self) -> bool:
+        """Whether requests are under way, and none of them waits for this engine."""
+        return not self.busy and self._memory.anybody_busy
+
+    @property
+    def health(self) -> Health:
+        """How it has done since it took over."""
+        return self._keeper.health
+
     @property
     def trouble(self) -> str:
         """Why there is no engine although there should be one; empty while there is one, and while it just sleeps."""
@@ -117,6 +133,15 @@ class LoadedVersion:
     def sleep(self) -> None:
         """Stop the engine until the next request. Only while it `can_sleep` and is not `busy`."""
         self._keeper.sleep()
+
+    @property
+    def capacity(self) -> Capacity:
+        """What its engine takes, and which runtime it is."""
+        return self._keeper.capacity
+
+    def too_late(self, left_s: float) -> Overloaded | None:
+        """Why a request that came now, with `left_s` to go, would not be answered in time; None: it may be."""
+        return self._batcher.too_late(left_s)
 
     async def infer(self, images: Sequence[EngineImage], deadline: float) -> list[float | RipenError]:
         """Per image P(`classes[1]`) or the error of this image alone; raises as `Batcher.submit`."""
@@ -149,6 +174,13 @@ class LoadedVersion:
         self._memory.remove(self)
 
 
+def tell_runtime(record: Version, capacity: Capacity, metrics: Metrics) -> None:
+    """Say in metrics and log what the engine runs on, and why on nothing faster."""
+    metrics.set_engine_runtime(record.model, record.number, capacity.runtime)
+    because = f" ({'; '.join(capacity.notes)})" if capacity.notes else ""
+    logger.info("Version %d of %s runs on %s%s.", record.number, record.model, capacity.runtime, because)
+
+
 def _load_order(record: Version, folder: Path, settings: Settings) -> LoadOrder:
     return LoadOrder(
         record.model,
@@ -159,4 +191,9 @@ def _load_order(record: Version, folder: Path, settings: Settings) -> LoadOrder:
         threads=settings.engine_threads,
         max_image_bytes=settings.max_image_bytes,
         max_image_pixels=settings.max_image_pixels,
+        wish=Wish(
+            settings.runtime,
+            settings.precision,
+            ParityPolicy(settings.parity_flipped_share, settings.parity_flip_distance, settings.parity_accuracy_errors),
+        ),
     )

@@ -6,6 +6,7 @@ this and SQLite's smaller page cache. Source: mallopt(3).
 """
 
 import ctypes
+import gc
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE_BYTES = 64 * 1024
@@ -19,3 +20,9 @@ def return_freed_memory() -> None:
         return
     for option, value in ((M_ARENA_MAX, ARENAS), (M_MMAP_THRESHOLD, LARGE_BYTES), (M_TRIM_THRESHOLD, LARGE_BYTES)):
         mallopt(option, value)
+
+
+def leave_out_of_collections() -> None:
+    """Never look for garbage among the libraries' 130 000 objects: walking them took 3 % of the time."""
+    gc.collect()
+    gc.freeze()

@@ -13,6 +13,9 @@ from pathlib import Path
 ENGINES_SHARE = 0.75  # of the limit; the rest is for the front process, uploads and what the system needs
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
+V2 = ("memory.max", "memory.current", "inactive_file")
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+AVAILABLE = re.compile(r"^MemAvailable:\s*(\d+) kB$", re.MULTILINE)
 RESIDENT = re.compile(r"^(RssAnon|RssFile|RssShmem):\s*(\d+) kB$", re.MULTILINE)
 
 
@@ -24,7 +27,16 @@ def default_budget_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
 def memory_limit_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
     """The smallest of the machine's memory and the limits of this process's cgroup and of those above it."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([machine, *_limits(proc, cgroups)])
+    return min([machine, *(each for group in _groups(proc, cgroups) for each in group.limit_bytes())])
+
+
+def free_memory_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
+    """What may still be taken now, of the machine and of each cgroup around this process; None where nobody says."""
+    free = [each for group in _groups(proc, cgroups) for each in group.free_bytes()]
+    with contextlib.suppress(OSError):
+        available = AVAILABLE.search((proc / "meminfo").read_text())
+        free += [int(available[1]) * 1024] if available else []
+    return min(free, default=None)
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,30 @@ def process_memory(pid: int, proc: Path = PROC) -> ProcessMemory | None:
     return ProcessMemory(found["RssAnon"] + found["RssShmem"], found["RssFile"])
 
 
-def _limits(proc: Path, cgroups: Path) -> Iterator[int]:
+@dataclass(frozen=True)
+class _Group:
+    """One cgroup's folder, and what its files and the line of its unused file pages are called."""
+
+    folder: Path
+    limit: str
+    usage: str
+    unused: str
+
+    def limit_bytes(self) -> Iterator[int]:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or `max`
+            yield int((self.folder / self.limit).read_text())
+
+    def free_bytes(self) -> Iterator[int]:
+        """What is left of its limit, where it has one; pages of files that nobody used lately count as free."""
+        with contextlib.suppress(OSError, ValueError):
+            used_bytes = int((self.folder / self.usage).read_text())
+            unused = re.search(rf"^{self.unused} (\d+)$", (self.folder / "memory.stat").read_text(), re.MULTILINE)
+            for limit_bytes in self.limit_bytes():
+                yield limit_bytes - used_bytes + (int(unused[1]) if unused else 0)
+
+
+def _groups(proc: Path, cgroups: Path) -> Iterator[_Group]:
+    """This process's cgroup and each above it; in a container the path may be the host's and only the root exist."""
     try:
         lines = (proc / "self" / "cgroup").read_text().splitlines()
     except OSError:
@@ -58,16 +93,14 @@ def _limits(proc: Path, cgroups: Path) -> Iterator[int]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            yield from _read_upwards(cgroups, path, "memory.max")
+            yield from (_Group(each, *V2) for each in _upwards(cgroups, path))
         elif "memory" in controllers.split(","):
-            yield from _read_upwards(cgroups / "memory", path, "memory.limit_in_bytes")
+            yield from (_Group(each, *V1) for each in _upwards(cgroups / "memory", path))
 
 
-def _read_upwards(root: Path, path: str, name: str) -> Iterator[int]:
-    """The limit of a cgroup and of each above it; in a container the path may be the host's and only the root exist."""
+def _upwards(root: Path, path: str) -> Iterator[Path]:
     folder = root / path.strip("/")
     for each in (folder, *folder.parents):
-        with contextlib.suppress(OSError, ValueError):  # no such file, or `max`
-            yield int((each / name).read_text())
+        yield each
         if each == root:
             return

@@ -6,7 +6,7 @@ and never the live version of a pinned model.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -64,9 +64,14 @@ class Wait:
 
 @dataclass(frozen=True)
 class Refuse:
-    """It fits beside the pinned models never; `kept_bytes` is what they take."""
+    """It fits beside the engines that must stay never; `kept_bytes` is what they take."""
 
     kept_bytes: int
+
+
+def beside(residents: Sequence[Resident], model: str) -> list[Resident]:
+    """The engines as a swap of this model finds them: the one that answers for it stays, as if it were pinned."""
+    return [replace(each, pinned=each.pinned or each.model == model) for each in residents]
 
 
 def has_room(need_bytes: int, residents: Sequence[Resident], budget_bytes: int) -> bool:
@@ -82,7 +87,7 @@ def next_step(
     Args:
         need_bytes: what it will take.
         residents: all others that are not asleep.
-        size_is_known: it was measured before; a guess is never a reason to refuse.
+        size_is_known: it was measured before, or another version of its model; a guess is never a reason to refuse.
     """
     if has_room(need_bytes, residents, budget_bytes):
         return Begin()

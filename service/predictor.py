@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from contract.artifact import Manifest
-from contract.errors import DeadlineExceeded, ImageTooLarge, InvalidRequest, RipenError, Unavailable
+from contract.errors import DeadlineExceeded, ImageTooLarge, InvalidRequest, Overloaded, RipenError, Unavailable
 from contract.images import Pixels, refuse_size
 from contract.records import Prediction
 from contract.settings import Settings
+from service.batcher import ALWAYS_WAITING
 from service.engine_wire import EngineImage
 from service.loaded_version import LoadedVersion
 from service.metrics import Metrics
@@ -54,6 +55,33 @@ class Predictor:
         self._versions = versions
         self._metrics = metrics
         self._settings = settings
+        self._in_flight = 0
+        metrics.watch_in_flight(lambda: self._in_flight)
+
+    def refuse_early(
+        self, model: str | None, version: int | None = None, timeout_s: float | None = None
+    ) -> Overloaded | None:
+        """Why a request that comes now would not be answered in time, before its images are read; None: it may be.
+
+        Args:
+            model: its name; None where only the images' message says it, which then must hold for every model.
+            version, timeout_s: as in PredictRequest.
+        """
+        if self._in_flight < ALWAYS_WAITING:
+            return None
+        models = self._versions.known_models() if model is None else [model]
+        refusals = [self._too_late(each, version, timeout_s) for each in models]
+        refusal = refusals[0] if refusals and None not in refusals else None
+        if refusal is not None:
+            self._metrics.count_rejection(refusal.code)
+        return refusal
+
+    def _too_late(self, model: str, version: int | None, timeout_s: float | None) -> Overloaded | None:
+        try:
+            with self._versions.lease(model, version) as leased:
+                return leased.too_late(self._seconds_left(timeout_s))
+        except RipenError:
+            return None  # `predict` says why
 
     async def predict(self, request: PredictRequest) -> Answer:
         """Answer one request.
@@ -72,20 +100,26 @@ class Predictor:
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
-        """Count a request that is given up."""
+        """Count a request while it is under way, and once more if it is given up."""
+        self._in_flight += 1
         try:
             yield
         except (Unavailable, DeadlineExceeded) as error:
             self._metrics.count_rejection(error.code)
             raise
+        finally:
+            self._in_flight -= 1
 
     def _deadline(self, request: PredictRequest) -> float:
         """When the request's time is up, on the event loop's clock."""
-        cap_s = self._settings.request_timeout_s
-        timeout_s = cap_s if request.timeout_s is None else min(request.timeout_s, cap_s)
+        timeout_s = self._seconds_left(request.timeout_s)
         if not timeout_s > 0:
             raise DeadlineExceeded("The request's time had run out before it came.")
         return asyncio.get_running_loop().time() + timeout_s
+
+    def _seconds_left(self, timeout_s: float | None) -> float:
+        cap_s = self._settings.request_timeout_s
+        return cap_s if timeout_s is None else min(timeout_s, cap_s)
 
     async def _infer(
         self, version: LoadedVersion, images: Sequence[EngineImage], deadline: float

@@ -1,8 +1,4 @@
-"""The REST server: uvicorn's protocol on a listener of ours, with limits, a drain and TLS. LINE A step 1.
-
-uvicorn's own server closes its listener at the first signal, before the requests under way are answered, and gives TLS
-handshakes a minute; its connections are good, so only they are used.
-"""
+"""The REST server: a listener and its connections, with limits, a drain and TLS. LINE A step 1."""
 
 import asyncio
 import contextlib
@@ -12,17 +8,14 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 
-import uvicorn
-
 from contract.settings import Settings
 from service.access import Access
-from service.http_protocol import HEAD_S, KEEP_ALIVE_S, LINGER_S, LimitedProtocol, RestState
+from service.http_protocol import HEAD_S, LINGER_S, LimitedProtocol, RestState
 from service.tls import Certificate
 
 BACKLOG = 1024
 SWEEP_EVERY_S = 1.0
 LAST_WORDS_S = 1.0
-CLOSE = (b"connection", b"close")
 logger = logging.getLogger(__name__)
 
 
@@ -43,10 +36,7 @@ class RestServer:
     ) -> None:
         self._access = access
         self._certificate = certificate
-        self._configuration = _configuration(access)
-        self._configuration.load()
-        self._state = RestState(settings.max_connections, count_rejection)
-        self._last_headers: list[tuple[bytes, bytes]] = []
+        self._state = RestState(access, settings.max_connections, count_rejection)
         self._listener: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -66,8 +56,7 @@ class RestServer:
 
     def close_after_answers(self) -> None:
         """From now on each answer ends its connection, so that clients look for another service."""
-        self._last_headers = [CLOSE]
-        self._sweep()
+        self._state.keeps_alive = False
 
     async def drain(self, within_s: float) -> None:
         """Refuse new requests, so that clients read why, and answer what is under way within that time."""
@@ -103,7 +92,7 @@ class RestServer:
                 await asyncio.wait_for(self._state.empty.wait(), LAST_WORDS_S)
 
     def _connection(self) -> LimitedProtocol:
-        return LimitedProtocol(self._configuration, self._state, {})
+        return LimitedProtocol(self._state)
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -116,22 +105,8 @@ class RestServer:
     def _sweep(self) -> None:
         """What is due once a second."""
         now = asyncio.get_running_loop().time()
-        date = formatdate(time.time(), usegmt=True).encode()
-        self._state.default_headers = [(b"date", date), *self._last_headers]
+        self._state.standard_headers = f"date: {formatdate(time.time(), usegmt=True)}\r\n".encode()
         for connection in self._state.limited():
             connection.sweep(now)
         if self._certificate is not None:
             self._certificate.refresh()
-
-
-def _configuration(access: Access) -> uvicorn.Config:
-    return uvicorn.Config(
-        access,
-        http=LimitedProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,  # `X-Forwarded-For` is whatever a client says
-        timeout_keep_alive=KEEP_ALIVE_S,
-    )

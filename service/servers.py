@@ -25,6 +25,7 @@ from service.protocols.grpc_learning import LearningGrpc
 from service.protocols.grpc_reflection import reflect
 from service.protocols.grpc_ripen import RipenGrpc
 from service.protocols.grpc_tf_serving import TfServingGrpc
+from service.protocols.raw_predict import RawPredict
 from service.rest_server import BACKLOG, RestServer
 from service.tls import certificate_of
 
@@ -80,7 +81,11 @@ class Servers:
         self._core = core
         self._ports = ports
         self.access = Access(
-            rest_application.build(core), core.metrics, core.versions.known_models, core.settings, core.callers
+            RawPredict(rest_application.build(core), core),
+            core.metrics,
+            core.versions.known_models,
+            core.settings,
+            core.callers,
         )
         self._rest = RestServer(self.access, core.settings, core.metrics.count_rejection, ports.certificate)
         self._grpc = _grpc_server(core)
@@ -117,19 +122,21 @@ class Servers:
 def _grpc_server(core: Core) -> grpc.aio.Server:
     access = GrpcAccess(core.metrics, core.versions.known_models, core.callers)
     server = grpc.aio.server(
-        interceptors=[GrpcGate(core.callers, access), GrpcPatience(core.settings.request_timeout_s)],
         options=[*_GRPC_LIMITS, *_grpc_limits(core.settings)],
         maximum_concurrent_rpcs=core.settings.queue_size + SPARE_REQUESTS,
     )
     streams = GrpcStreams(access, core.settings.request_timeout_s)
-    server.add_generic_rpc_handlers(
+    patience = GrpcPatience(core.settings.request_timeout_s)
+    gate = GrpcGate(core.callers, access, patience, lambda: core.predictor.refuse_early(None))
+    gate.add_generic_rpc_handlers(
         (
             *TfServingGrpc(core).handlers(access),
             *RipenGrpc(core).handlers(access, streams),
             *LearningGrpc(core).handlers(access, streams),
         )
     )
-    health_pb2_grpc.add_HealthServicer_to_server(HealthGrpc(core.readiness), server)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthGrpc(core.readiness), gate)
+    server.add_generic_rpc_handlers((gate,))
     if core.settings.open:
         reflect(server)
     return server

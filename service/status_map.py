@@ -4,6 +4,7 @@ Source of TensorFlow Serving's REST codes: tensorflow_serving/util/net_http, INV
 without a version is 409 in every REST protocol, where TensorFlow Serving has no such state.
 """
 
+import random
 from dataclasses import dataclass
 
 from grpc import StatusCode
@@ -11,7 +12,7 @@ from grpc import StatusCode
 from contract import errors
 from contract.errors import RipenError
 
-RETRY_AFTER_S = 1
+RETRY_AFTER_S, LONGEST_RETRY_AFTER_S = 1, 5
 INTERNAL_MESSAGE = "The service failed on this request; its log says why under the request's id."
 
 
@@ -72,6 +73,7 @@ TABLE: dict[type[RipenError], Status] = {
     errors.Unavailable: _UNAVAILABLE,
     errors.Overloaded: Status(429, 429, StatusCode.RESOURCE_EXHAUSTED),
     errors.EngineUnavailable: _UNAVAILABLE,
+    errors.NoRoom: _UNAVAILABLE,
     errors.Draining: _UNAVAILABLE,
     errors.DatabaseUnavailable: _UNAVAILABLE,
     errors.StorageUnavailable: _UNAVAILABLE,
@@ -85,6 +87,7 @@ TABLE: dict[type[RipenError], Status] = {
     errors.TrainingFailed: _INTERNAL,
     errors.WeightsUnavailable: _INTERNAL,
     errors.NothingToTrain: _INTERNAL,
+    errors.ConversionFailed: _INTERNAL,
     errors.LeaseLost: _INTERNAL,
     errors.AddressInUse: _INTERNAL,
 }
@@ -98,3 +101,8 @@ def status_of(error: RipenError) -> Status:
 def client_message(error: RipenError) -> str:
     """What a client may read: the error's own message, except where the fault is ours."""
     return INTERNAL_MESSAGE if status_of(error) is _INTERNAL else error.message
+
+
+def retry_after_s(rest_status: int) -> int:
+    """After how many seconds to come back: who was refused by a full queue must not come back with all the others."""
+    return random.randint(RETRY_AFTER_S, LONGEST_RETRY_AFTER_S) if rest_status == 429 else RETRY_AFTER_S  # noqa: S311  # no secret

@@ -5,21 +5,25 @@ answers where the live one cannot.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contract.records import VersionState
+
+RUNNING = (VersionState.START, VersionState.LOADING, VersionState.AVAILABLE)
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What is declared: the live version, and the one before it.
 
-    The previous one answers where the live one cannot; `keep_previous` keeps it warm beside it, for a rollback.
+    The previous one answers where the live one cannot. `keep_previous` keeps one version warm beside the live one: the
+    one that it `replaced` here, so that a promotion and a rollback are quick both ways, else the previous one.
     """
 
     live: int | None
     previous: int | None = None
     keep_previous: bool = True
+    replaced: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,12 @@ def next_actions(wanted: Wanted, present: Sequence[Present], serving: int | None
     actions: list[Action] = []
     best = _best(wanted, states, serving)
     if serving != best:
+        wanted = replace(wanted, replaced=serving or wanted.replaced)
         serving = best
         actions.append(Activate(serving))
-    spare = wanted.previous if wanted.keep_previous or serving is None else None
+    spare = _spare(wanted, states, serving)
     keep = {wanted.live, spare, serving}
-    running = (VersionState.START, VersionState.LOADING, VersionState.AVAILABLE)
-    actions += [Unload(number) for number, state in states.items() if state in running and number not in keep]
+    actions += [Unload(number) for number, state in states.items() if state in RUNNING and number not in keep]
     wish = wanted.live
     if serving == wanted.live or (serving is None and _has_failed(wanted.live, present, now)):
         wish = spare
@@ -92,6 +96,18 @@ def _best(wanted: Wanted, states: Mapping[int, VersionState], serving: int | Non
     if serving is None and wanted.previous is not None and states.get(wanted.previous) is VersionState.AVAILABLE:
         return wanted.previous
     return serving
+
+
+def _spare(wanted: Wanted, states: Mapping[int, VersionState], serving: int | None) -> int | None:
+    """The version that should be there beside the live one and the one that answers."""
+    if serving is None:
+        return wanted.previous
+    if not wanted.keep_previous:
+        return None
+    settled = serving == wanted.live != wanted.replaced  # while another loads, a third would only take memory
+    if settled and wanted.replaced is not None and states.get(wanted.replaced) in RUNNING:
+        return wanted.replaced
+    return wanted.previous
 
 
 def _has_failed(number: int | None, present: Sequence[Present], now: float) -> bool:

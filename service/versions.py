@@ -14,24 +14,22 @@ from contract.artifact import Manifest
 from contract.errors import (
     BrokenVersion,
     GoldenMismatch,
-    NoLiveVersion,
+    NoRoom,
     RipenError,
     UnknownModel,
-    UnknownVersion,
     VersionCorrupt,
 )
 from contract.ports import Storage
-from contract.records import Aspiration, VersionState
+from contract.records import Aspiration, SwapChoice, VersionState
 from contract.settings import Settings
 from service.engine_memory import EngineMemory
 from service.loaded_version import LoadedVersion
 from service.memory_policy import Stage
 from service.metrics import Metrics
-from service.model_versions import ModelVersions, Tracked, VersionStatus
+from service.model_versions import ModelVersions, Swap, Tracked, VersionStatus
 from service.version_policy import Action, Activate, Load, Present, Unload, Wanted, next_actions
 
 LOADS_AT_ONCE = 2
-FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 300.0
 __all__ = ["VersionStatus", "Versions"]
 logger = logging.getLogger(__name__)
 
@@ -66,17 +64,21 @@ class Versions:
         """The manifest of a loaded version; None means the live one.
 
         Raises:
-            UnknownModel, UnknownVersion, NoLiveVersion
+            UnknownModel, UnknownVersion, NoLiveVersion, EngineUnavailable
         """
-        return self._find(model, version).manifest
+        return self._model(model).find(version).manifest
 
     def lease(self, model: str, version: int | None) -> AbstractContextManager[LoadedVersion]:
         """Hold a loaded version for one request, so that a swap cannot stop it; None means the live one.
 
         Raises:
-            UnknownModel, UnknownVersion, NoLiveVersion
+            UnknownModel, UnknownVersion, NoLiveVersion, EngineUnavailable
         """
-        return self._find(model, version).hold()
+        return self._model(model).find(version).hold()
+
+    def swaps(self) -> tuple[Swap, ...]:
+        """Each model's last swap, where a rollback would undo it at once."""
+        return tuple(swap for model in self._models.values() if (swap := model.watched_swap))
 
     def missing(self) -> str | None:
         """Which models still wait for their declared live version, in words; None where none does."""
@@ -108,17 +110,12 @@ class Versions:
         for name in sorted(models, key=lambda name: (name not in pinned, name)):
             model = self._models.setdefault(name, ModelVersions(name))
             model.pinned = name in pinned
-            self._declare(model, declared.get(name), retry=retry)
+            model.declare(declared.get(name), keep_previous=self._settings.keep_previous > 0, retry=retry)
             self._step(model)
 
     async def settled(self) -> None:
         """Wait until no version is being loaded or unloaded."""
-        while tasks := [
-            each.task
-            for model in (*self._models.values(), *self._leaving)
-            for each in model.tracked.values()
-            if each.task
-        ]:
+        while tasks := [task for model in (*self._models.values(), *self._leaving) for task in model.tasks]:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
@@ -130,22 +127,6 @@ class Versions:
         await self._memory.close()
 
     # Deciding
-
-    def _declare(self, model: ModelVersions, aspiration: Aspiration | None, *, retry: bool) -> None:
-        before = {model.wanted.live, model.wanted.previous}
-        live = aspiration.live if aspiration else None
-        previous = aspiration.previous if aspiration else None
-        for record in (live, previous):
-            if record is None:
-                continue
-            tracked = model.tracked.setdefault(record.number, Tracked(record))
-            if tracked.state is VersionState.END and (retry or record.number not in before):
-                tracked.record, tracked.retry_at = record, 0.0
-        model.wanted = Wanted(
-            live.number if live else None,
-            previous.number if previous else None,
-            keep_previous=self._settings.keep_previous > 0,
-        )
 
     def _forget(self, model: ModelVersions) -> None:
         """Its name is unknown from now on; its requests are answered, then its engines stop and its series go."""
@@ -173,7 +154,8 @@ class Versions:
         """The version's state; one that should take over from an engine that is awake counts only once it is too."""
         number = tracked.record.number
         if tracked.asleep and model.awake and number == model.wanted.live != model.serving:
-            self._wake(tracked)
+            if tracked.waking is None and tracked.loaded is not None and tracked.loaded.stage is Stage.ASLEEP:
+                tracked.waking = asyncio.create_task(self._wake_to_take_over(model, tracked, tracked.loaded))
             return VersionState.LOADING
         return tracked.state
 
@@ -183,6 +165,18 @@ class Versions:
         if loaded is not None and loaded.stage is Stage.ASLEEP:
             self._memory.admit(loaded, whatever_it_takes=True)
             loaded.rouse()
+
+    async def _wake_to_take_over(self, model: ModelVersions, tracked: Tracked, loaded: LoadedVersion) -> None:
+        """Wake the version that should take over beside the one that answers; where there is no room, give it up."""
+        try:
+            await self._make_way(model, tracked, loaded)
+            loaded.rouse()
+        except NoRoom as error:
+            tracked.waking = None  # this task itself must not be cancelled
+            self._give_up(model, tracked, error)
+        finally:
+            if tracked.waking is asyncio.current_task():
+                tracked.waking = None
 
     def _leave(self, model: ModelVersions) -> None:
         if all(each.state is VersionState.END for each in model.tracked.values()):
@@ -194,11 +188,9 @@ class Versions:
     def _act(self, model: ModelVersions, action: Action) -> None:
         match action:
             case Activate(number):
-                swapped = number is not None and model.serving is not None
-                logger.info(
-                    "Model %s: version %s answers now, before it version %s.", model.name, number, model.serving
-                )
-                model.serving = number
+                before = model.serving
+                swapped = model.activate(number, asyncio.get_running_loop().time())
+                logger.info("Model %s: version %s answers now, before it version %s.", model.name, number, before)
                 self._metrics.set_live_version(model.name, number, swapped=swapped)
             case Load(number):
                 self._load(model, model.tracked[number])
@@ -218,6 +210,9 @@ class Versions:
 
     def _unload(self, model: ModelVersions, tracked: Tracked, *, drain_s: float) -> None:
         self._enter(model, tracked, VersionState.UNLOADING)
+        if tracked.waking is not None:
+            tracked.waking.cancel()
+            tracked.waking = None
         if tracked.task is not None:  # still loading: whoever cancels twice interrupts the cleaning up
             tracked.task.cancel()
         elif tracked.loaded is not None:
@@ -257,14 +252,48 @@ class Versions:
         loaded = LoadedVersion(
             record, folder, manifest, memory=self._memory, settings=self._settings, metrics=self._metrics
         )
-        takes_over = model.awake and record.number == model.wanted.live
         try:
-            if self._memory.admit(loaded, whatever_it_takes=model.pinned or takes_over or tracked.failures > 0):
+            if model.awake and record.number == model.wanted.live:
+                await self._make_way(model, tracked, loaded)
+                await loaded.wake()
+            elif self._memory.admit(loaded, whatever_it_takes=model.pinned or tracked.failures > 0):
                 await loaded.wake()
         except BaseException:  # cancelled too: no process may be left behind
             await loaded.stop()
             raise
         return loaded
+
+    async def _make_way(self, model: ModelVersions, tracked: Tracked, loaded: LoadedVersion) -> None:
+        """Wait until the engine fits beside the one that answers; where it never does, stop that one if we may.
+
+        Raises:
+            NoRoom: it does not fit, and we may not.
+        """
+        try:
+            await self._memory.make_way(loaded, timeout_s=self._settings.load_timeout_s)
+        except NoRoom:
+            if self._settings.swap is not SwapChoice.SERIAL or model.serving is None:
+                raise
+            await self._take_down(model, tracked.record.number)
+            self._memory.admit(loaded, whatever_it_takes=True)
+
+    async def _take_down(self, model: ModelVersions, following: int) -> None:
+        """Stop the version that answers, so that the next one has its memory; requests are refused until it is up."""
+        number = model.serving
+        assert number is not None
+        logger.warning(
+            "Model %s: version %d stops now and version %d starts after it, since both do not fit into the memory; "
+            "requests get 503 meanwhile (RIPEN_SWAP=serial).",
+            *(model.name, number, following),
+        )
+        model.activate(None, asyncio.get_running_loop().time())
+        model.down = True
+        self._metrics.set_live_version(model.name, None, swapped=False)
+        self._metrics.count_serial_swap(model.name)
+        before = model.tracked[number]
+        self._unload(model, before, drain_s=self._drain_s)
+        if before.task is not None:
+            await asyncio.wait([before.task])
 
     async def _run_unload(self, model: ModelVersions, tracked: Tracked, loaded: LoadedVersion, drain_s: float) -> None:
         await loaded.drain(drain_s)
@@ -279,6 +308,7 @@ class Versions:
             self._give_up(model, tracked, loaded.failure)
         elif loaded.stage is Stage.AWAKE:
             tracked.error, tracked.failures = None, 0
+        self._memory.changed()
         self._step(model)
 
     def _give_up(self, model: ModelVersions, tracked: Tracked, error: RipenError) -> None:
@@ -293,11 +323,8 @@ class Versions:
         self._end(model, tracked)
 
     def _note_failure(self, model: ModelVersions, tracked: Tracked, error: RipenError) -> None:
-        tracked.error = error
-        tracked.failures += 1
-        pause_s = min(FIRST_RETRY_S * 2.0 ** (tracked.failures - 1), LONGEST_RETRY_S)
-        for_good = isinstance(error, VersionCorrupt | GoldenMismatch)
-        tracked.retry_at = None if for_good else asyncio.get_running_loop().time() + pause_s
+        for_good = isinstance(error, VersionCorrupt | GoldenMismatch) or model.down  # no downtime again and again
+        tracked.note_failure(error, asyncio.get_running_loop().time(), for_good=for_good)
         logger.error("Version %d of %s cannot serve: %s", tracked.record.number, model.name, error)
 
     def _end(self, model: ModelVersions, tracked: Tracked) -> None:
@@ -318,22 +345,3 @@ class Versions:
         except KeyError:
             known = ", ".join(sorted(self._models)) or "none yet"
             raise UnknownModel(f"There is no model named {name!r}; known are: {known}.") from None
-
-    def _find(self, name: str, number: int | None) -> LoadedVersion:
-        model = self._model(name)
-        wanted = model.serving if number is None else number
-        if wanted is None:
-            raise NoLiveVersion(f"Model {name!r} has no version to answer with: {_what_is_missing(model)}")
-        tracked = model.tracked.get(wanted)
-        if tracked is None or tracked.loaded is None or tracked.state is not VersionState.AVAILABLE:
-            loaded = ", ".join(str(n) for n, each in sorted(model.tracked.items()) if each.loaded) or "none"
-            raise UnknownVersion(f"Version {wanted} of model {name!r} is not loaded; loaded are: {loaded}.")
-        return tracked.loaded
-
-
-def _what_is_missing(model: ModelVersions) -> str:
-    number = model.wanted.live
-    if number is None:
-        return "label images of both classes, then retrain."
-    error = model.tracked[number].error
-    return f"version {number} is loading." if error is None else f"version {number} cannot serve: {error}"

@@ -246,6 +246,15 @@ class VersionSuite:
         assert [row.version for row in database.list_live_changes("fruit")] == [1, 2, 3, 2, 1]
         assert [row.version for row in database.list_live_changes("fruit", limit=1)] == [1]
 
+    def test_a_rollback_may_depend_on_what_is_live(self, database: Database) -> None:
+        for _ in range(3):
+            published(database, promote=True)
+        assert database.rollback("fruit", reason="", live=3, actor="watch").version == 2
+        with pytest.raises(NothingToRollBack, match="Version 3 of model 'fruit' is not live any more; version 2 is"):
+            database.rollback("fruit", reason="", live=3)
+        assert _live(database) == (2, 1)
+        assert (database.list_audit(limit=1)[0].actor, database.list_audit(limit=1)[0].subject) == ("watch", "fruit/2")
+
     def test_promotion_after_a_rollback_continues_from_there(self, database: Database) -> None:
         for _ in range(3):
             published(database, promote=True)

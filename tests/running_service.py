@@ -125,6 +125,12 @@ class FakePredictor:
         self.waiting = threading.Event()
         self._in_flight = 0
         self.most_in_flight = 0
+        self.refusal: RipenError | None = None
+
+    def refuse_early(
+        self, model: str | None, version: int | None = None, timeout_s: float | None = None
+    ) -> RipenError | None:
+        return self.refusal
 
     async def predict(self, request: PredictRequest) -> Answer:
         self.asked.append(request)

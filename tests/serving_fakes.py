@@ -8,7 +8,7 @@ from contract.errors import DatabaseUnavailable, UnknownVersion
 from contract.keys import ApiKey
 from contract.records import Aspiration, Model, Version
 from contract.settings import Settings
-from service.engine_wire import BatchResult, EngineImage
+from service.engine_wire import BatchResult, Capacity, EngineImage
 from service.metrics import Metrics
 
 
@@ -70,14 +70,19 @@ class GatedEngine:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.gate.set()
-        self.up = asyncio.Event()
-        self.up.set()
+        self.running = asyncio.Event()
+        self.running.set()
         self.started = asyncio.Event()
         self.batches: list[list[bytes]] = []
         self.error: Exception | None = None
+        self.capacity = Capacity("fake-f32", in_flight=1, batch_size=32, image_seconds=0.0001)
+
+    @property
+    def up(self) -> bool:
+        return self.running.is_set()
 
     async def available(self) -> None:
-        await self.up.wait()
+        await self.running.wait()
 
     async def infer(self, images: Sequence[EngineImage]) -> BatchResult:
         self.batches.append([image.data for image in images])

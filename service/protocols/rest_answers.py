@@ -183,6 +183,8 @@ class ServiceStatus:
 
     error_code: str
     message: str
+    runtime: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

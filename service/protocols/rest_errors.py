@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from contract.errors import InvalidRequest, RipenError
-from service.status_map import INTERNAL_MESSAGE, RETRY_AFTER_S, client_message, status_of
+from service.status_map import INTERNAL_MESSAGE, client_message, retry_after_s, status_of
 
 CODES = {
     400: "invalid_request",
@@ -52,7 +52,7 @@ def error_response(
     body: object = {"error": {"code": code, "message": message, "request_id": request_id}}
     if is_tf_serving(scope):
         body = {"error": message}
-    more = {"Retry-After": str(RETRY_AFTER_S)} if status in RETRIABLE else {}
+    more = {"Retry-After": str(retry_after_s(status))} if status in RETRIABLE else {}
     more |= {"WWW-Authenticate": "Bearer"} if status == UNAUTHENTICATED else {}
     return Response(
         msgspec.json.encode(body), status, headers={**(headers or {}), **more}, media_type="application/json"
@@ -68,45 +68,36 @@ def ripen_error_response(scope: Scope, error: RipenError) -> Response:
 
 def add_handlers(app: FastAPI) -> None:
     """Send every error of the application through this file."""
-    app.add_exception_handler(RipenError, _on_ripen_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    app.add_exception_handler(Exception, _on_unexpected)
+    for kind in (RipenError, HTTPException, RequestValidationError, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, _on_error)
 
 
-async def _on_ripen_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RipenError)
-    if status_of(error).rest == 500:
-        _log(request, error)
-    return ripen_error_response(request.scope, error)
+def answer_to(scope: Scope, error: Exception) -> Response:
+    """The answer to a request that ended with this error; what the client must not read goes to the log."""
+    if isinstance(error, RipenError):
+        if status_of(error).rest == 500:
+            _log(scope, error)
+        return ripen_error_response(scope, error)
+    if isinstance(error, HTTPException):
+        status = error.status_code
+        message = MESSAGES.get(status, str(error.detail))
+        return error_response(scope, status, CODES.get(status, CODES[400]), message, error.headers)
+    if isinstance(error, RequestValidationError):
+        return ripen_error_response(scope, InvalidRequest(_explain(error)))
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=CLIENT_GONE)
+    _log(scope, error)
+    return error_response(scope, 500, CODES[500], INTERNAL_MESSAGE)
 
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    status = error.status_code
-    message = MESSAGES.get(status, str(error.detail))
-    return error_response(request.scope, status, CODES.get(status, CODES[400]), message, error.headers)
+async def _on_error(request: Request, error: Exception) -> Response:
+    return answer_to(request.scope, error)
 
 
-async def _on_invalid_request(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    return ripen_error_response(request.scope, InvalidRequest(_explain(error)))
-
-
-async def _on_client_gone(_: Request, __: Exception) -> Response:
-    return Response(status_code=CLIENT_GONE)
-
-
-async def _on_unexpected(request: Request, error: Exception) -> Response:
-    _log(request, error)
-    return error_response(request.scope, 500, CODES[500], INTERNAL_MESSAGE)
-
-
-def _log(request: Request, error: Exception) -> None:
-    """What the client must not read; its request id finds it."""
-    request_id = request.state.request_id
-    logger.error("Request %s failed: %s %s", request_id, request.method, request.url.path, exc_info=error)
+def _log(scope: Scope, error: Exception) -> None:
+    """Its request id finds it."""
+    request_id = scope["state"]["request_id"]
+    logger.error("Request %s failed: %s %s", request_id, scope["method"], scope["path"], exc_info=error)
 
 
 def _explain(error: RequestValidationError) -> str:

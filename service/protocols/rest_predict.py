@@ -1,6 +1,5 @@
 """Our REST, predictions: POST /api/v1/predict. LINE A step 1."""
 
-import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -11,7 +10,8 @@ from starlette.responses import Response
 
 from contract.errors import InvalidRequest, RipenError
 from contract.records import Prediction
-from service.predictor import PredictRequest
+from service.http_exchange import Exchange
+from service.predictor import Answer, PredictRequest
 from service.protocols.rest_answers import (
     ErrorText,
     ModelVersion,
@@ -25,6 +25,7 @@ from service.protocols.rest_errors import CLIENT_GONE
 from service.protocols.rest_parameters import CoreDependency, ModelName, documented
 from service.status_map import client_message
 
+TIMEOUT, MOST_MS = "X-Request-Timeout-Ms", 3_600_000
 T = TypeVar("T")
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 FILES = {"type": "object", "properties": {"file": {"type": "array", "items": BINARY["schema"]}}}
@@ -58,9 +59,9 @@ async def predict(
     core: CoreDependency,
     model: ModelName,
     version: Annotated[int | None, Query(ge=1, description="A loaded version; the live one if left out.")] = None,
-    timeout_s: Annotated[
-        float | None,
-        Header(alias="X-Request-Timeout-S", gt=0, description="Seconds that the caller will wait.", examples=[2.5]),
+    timeout_ms: Annotated[
+        int | None,
+        Header(alias=TIMEOUT, ge=1, le=MOST_MS, description="How long the caller will wait.", examples=[2500]),
     ] = None,
 ) -> Response:
     """One image as the body, or several as the files of a form.
@@ -68,36 +69,32 @@ async def predict(
     `probability` is of the model's second class. In a form a file that cannot be used gets an `error` of its own and
     the others are answered; if none can be used, the request fails with the first one's error.
     """
+    timeout_s = None if timeout_ms is None else timeout_ms / 1000
+    refusal = core.predictor.refuse_early(model, version, timeout_s)
+    if refusal is not None:
+        raise refusal
     names, images = await _read_images(request)
     asked = PredictRequest(model, images, version, timeout_s)
     answer = await while_connected(request, core.predictor.predict(asked))
     if answer is None:
         return Response(status_code=CLIENT_GONE)
     request.state.version = answer.version
+    return json_response(told(answer, names, request.state.request_id))
+
+
+def told(answer: Answer, names: Sequence[str | None], request_id: str) -> PredictAnswer:
+    """What the client is told; raises the first image's error where none could be used."""
     first = answer.predictions[0]
     if isinstance(first, RipenError) and all(isinstance(one, RipenError) for one in answer.predictions):
         raise first
-    told = [_tell(name, one) for name, one in zip(names, answer.predictions, strict=True)]
-    return json_response(
-        PredictAnswer(request.state.request_id, ModelVersion(answer.model, answer.version), tuple(told))
-    )
+    each = [_tell(name, one) for name, one in zip(names, answer.predictions, strict=True)]
+    return PredictAnswer(request_id, ModelVersion(answer.model, answer.version), tuple(each))
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
     """Do `work`, but cancel it and return None once the client is gone: nobody needs its answer any more."""
-    working = asyncio.create_task(work)
-    watching = asyncio.create_task(_gone(request))
-    try:
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        return await working if working.done() else None
-    finally:
-        working.cancel()
-        watching.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    exchange: Exchange = request.state.exchange
+    return await exchange.while_connected(work)
 
 
 async def _read_images(request: Request) -> tuple[Sequence[str | None], list[bytes]]:

@@ -158,6 +158,10 @@ def _service_view(core: Core, model: str) -> tuple[int | None, dict[int, Version
         return None, {}
 
 
+def _status(status: VersionStatus) -> ServiceStatus:
+    return ServiceStatus(status.error_code, status.message, status.runtime, status.notes)
+
+
 def _version(
     row: Version, live: int | None, status: VersionStatus | None, manifest: Manifest | None = None
 ) -> VersionAnswer:
@@ -165,7 +169,7 @@ def _version(
         version=row.number,
         state=status.state if status else VersionState.END,
         live=row.number == live,
-        status=ServiceStatus(status.error_code, status.message) if status else NOT_LOADED,
+        status=_status(status) if status else NOT_LOADED,
         metrics=row.metrics,
         verdict=row.verdict,
         parent=row.parent,

@@ -29,7 +29,7 @@ def read_strings(name: str, tensor: Message, *, most: int) -> list[bytes]:
         raise InvalidRequest(f'Input "{name}" has {shape[0]} elements; at most {most} are accepted per request.')
     _check_count(name, len(tensor.string_val), shape)
     values = list(tensor.string_val)
-    return values + values[-1:] * (shape[0] - len(values))
+    return values if len(values) == shape[0] else values + values[-1:] * (shape[0] - len(values))
 
 
 def read_pixels(name: str, tensor: Message, *, most: int) -> Pixels:
@@ -72,15 +72,17 @@ def write_strings(values: Sequence[str]) -> Message:
 
 def _column(dtype: int, rows: int) -> Message:
     tensor = tensor_pb2.TensorProto(dtype=dtype)
-    for size in (rows, 1):
-        tensor.tensor_shape.dim.add().size = size
+    add = tensor.tensor_shape.dim.add
+    add(size=rows)
+    add(size=1)
     return tensor
 
 
 def _shape(name: str, tensor: Message, *, dtype: int, wanted: str, rank: int) -> tuple[int, ...]:
-    found = types_pb2.DataType.Name(tensor.dtype) if tensor.dtype in types_pb2.DataType.values() else "no known dtype"
-    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    shape = tuple([dim.size for dim in tensor.tensor_shape.dim])
     if tensor.dtype != dtype or len(shape) != rank or not _whole(shape):
+        known = types_pb2.DataType.values()  # a list that is made anew each time: 10 us
+        found = types_pb2.DataType.Name(tensor.dtype) if tensor.dtype in known else "no known dtype"
         raise InvalidRequest(f'Input "{name}" is {found} with shape {list(shape)}; expected {wanted}.')
     return shape
 

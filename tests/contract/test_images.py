@@ -150,3 +150,22 @@ def test_resize_is_bilinear_without_antialias() -> None:
     assert resize(one_row, 1, 2)[0, :, 0].tolist() == [50, 225]
     assert resize(checks, 8, 8) is checks
     assert decode_resized(encode(gradient()), 10, 20, LIMITS).shape == (10, 20, 3)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_has_the_pixels_that_pillow_gives_it(mode: str, subsampling: int, progressive: bool) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (61, 83, 3), np.uint8)
+    options = {} if mode == "L" else {"subsampling": subsampling}
+    data = encode(Image.fromarray(noise).convert(mode), "JPEG", quality=85, progressive=progressive, **options)
+    assert np.array_equal(decode(data, LIMITS), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_of_a_jpeg_is_turned_as_pillow_does(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(gradient(), "JPEG", exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(decode(data, LIMITS), np.asarray(upright))

@@ -1,6 +1,7 @@
 """One whole job on a tiny installation: real database, real storage, a real training."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from backends.storage import ObjectStorage
 from contract import artifact
 from contract.errors import DatabaseUnavailable, LeaseLost, RipenError, StorageFull, StorageUnavailable
 from contract.images import ImageLimits
+from contract.openvino_model import OpenVinoModel, Precision, offered, runtime_name
 from contract.recipe import Recipe
 from contract.records import Bucket, ChangeKind, Decision, Failure, GatePolicy, Job, JobState, Model, Progress, Version
+from retrain.conversion import Converter
 from retrain.job import Surroundings, run
+from retrain.own_process import OwnProcess
 from retrain.tf_export import WARMUP
 from retrain.workplace import Workplace
 
@@ -35,7 +39,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Orchard, Job]:
     """An installation whose first job has ended; tests that change something plant their own."""
     planted = orchard.plant(tmp_path_factory.mktemp("home"))
     job = planted.claim()
-    assert run(job, around(planted)) is JobState.SUCCEEDED
+    assert run(job, replace(around(planted), converter=Converter())) is JobState.SUCCEEDED
     return planted, planted.job(job)
 
 
@@ -88,6 +92,34 @@ def test_golden_images_are_answered_alike_by_tensorflow(published: tuple[Orchard
     data = [(folder / file).read_bytes() for file in golden.files]
     answer = tf.saved_model.load(str(folder)).signatures["serving_default"](image_bytes=tf.constant(data))
     assert np.abs(answer["probability"].numpy()[:, 0] - probabilities).mean() < 0.01
+
+
+def test_openvino_answers_its_golden_images_and_the_manifest_says_how_near(published: tuple[Orchard, Job]) -> None:
+    planted, _ = published
+    folder = planted.storage.local_folder("models/default/1")
+    manifest = artifact.read_manifest(folder)
+    golden = manifest.golden
+    names = {runtime_name(precision) for precision in offered()}
+    assert set(golden.probabilities) == {"tensorflow-f32", *names}
+    assert (set(manifest.parity), manifest.conversion) == (names, "")
+    assert {one.images for one in manifest.parity.values()} == {12}
+    request = OpenVinoModel(folder, Precision.F32, streams=1, threads=1).request()
+    files = [(folder / file).read_bytes() for file in golden.files]
+    answers = [float(request.infer(orchard.pixels(data, manifest.image_size)[None])[0]) for data in files]
+    np.testing.assert_allclose(answers, golden.probabilities["openvino-f32"], atol=1e-5)
+    np.testing.assert_allclose(answers, golden.probabilities["tensorflow-f32"], atol=1e-4)
+
+
+def test_a_version_that_cannot_be_converted_is_published_with_the_reason(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    job = planted.claim()
+    broken = replace(around(planted), converter=Converter(OwnProcess((sys.executable, "-c", "1 / 0"))))
+    assert run(job, broken) is JobState.SUCCEEDED
+    manifest = artifact.verify(planted.storage.local_folder("models/default/1"))
+    assert manifest.conversion.startswith("There is no network for OpenVINO: retrain.tf_conversion: ended with")
+    assert planted.job(job).progress.warnings == (manifest.conversion,)
+    assert (manifest.parity, set(manifest.golden.probabilities)) == ({}, {"tensorflow-f32"})
+    assert not [name for name in manifest.files if name.startswith("openvino")]
 
 
 def test_no_users_image_is_in_a_versions_folder(published: tuple[Orchard, Job]) -> None:

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from orchard import TINY, Orchard
 
+from contract import artifact
 from contract.records import Job, JobState
 from retrain.__main__ import main
 
@@ -52,6 +53,8 @@ def test_a_worker_does_a_job_cancels_one_and_stops_when_its_parent_goes(tmp_path
     with worker(tmp_path) as process:
         ended = wait_until_ended(planted, job)
         assert (ended.state, ended.version) == (JobState.SUCCEEDED, 1), ended.failure
+        folder = planted.storage.local_folder("models/default/1")
+        assert (folder / "openvino" / "f32.xml").is_file()
         endless = planted.queue(replace(TINY, tail_epochs=1000))
         deadline = time.monotonic() + DEADLINE_S
         while planted.job(endless).progress.epoch < 1:
@@ -74,10 +77,12 @@ def test_a_job_computes_with_the_numerics_of_the_service(tmp_path: Path, monkeyp
     job = planted.claim()
     monkeypatch.setenv("RIPEN_HOME", str(tmp_path))
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+    monkeypatch.setenv("RIPEN_RUNTIME", "tensorflow")  # then nothing is converted
     tf.config.experimental.enable_tensor_float_32_execution(True)
     assert main(["run", job.id, "--model", "default", "--attempt", "1"]) == 0
     assert planted.job(job).state is JobState.SUCCEEDED
     assert not tf.config.experimental.tensor_float_32_execution_enabled()
+    assert "RIPEN_RUNTIME" in artifact.read_manifest(planted.storage.local_folder("models/default/1")).conversion
 
 
 def test_a_storage_that_is_away_lets_the_job_be_tried_again(tmp_path: Path) -> None:

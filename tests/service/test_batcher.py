@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from serving_fakes import GatedEngine, queue_depth, settings
@@ -23,6 +24,7 @@ def run(story: Callable[[GatedEngine, Batcher, Metrics], Awaitable[None]], **cha
 
     async def tell() -> None:
         engine, metrics = GatedEngine(), Metrics()
+        engine.capacity = replace(engine.capacity, batch_size=settings(**changes).max_batch_size)
         batcher = Batcher(engine, settings(**changes), metrics=metrics, model="default", version=1)
         await story(engine, batcher, metrics)
         await batcher.stop()
@@ -175,13 +177,13 @@ def test_a_dying_engine_fails_only_what_it_had() -> None:
         in_flight = await busy(engine, batcher)
         waiting = asyncio.create_task(batcher.submit(images(2), soon()))
         await queue_depth(metrics, 1)
-        engine.up.clear()
+        engine.running.clear()
         engine.error = EngineUnavailable("The engine process ended.")
         engine.gate.set()
         with pytest.raises(EngineUnavailable):
             await in_flight
         await queue_depth(metrics, 1)
-        engine.up.set()
+        engine.running.set()
         assert await waiting == [0.02]
 
     run(story)
@@ -189,7 +191,7 @@ def test_a_dying_engine_fails_only_what_it_had() -> None:
 
 def test_a_waiting_request_keeps_its_deadline_while_there_is_no_engine() -> None:
     async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
-        engine.up.clear()
+        engine.running.clear()
         with pytest.raises(DeadlineExceeded):
             await batcher.submit(images(2), soon(0.01))
         assert engine.batches == []
@@ -231,5 +233,61 @@ def test_phases_and_batch_sizes_are_counted() -> None:
         assert "ripen_batch_size_sum 2.0" in text
         assert 'ripen_phase_seconds_count{phase="queue"} 2.0' in text
         assert 'ripen_phase_seconds_count{phase="infer"} 1.0' in text
+
+    run(story)
+
+
+def test_what_cannot_be_answered_in_time_is_refused_when_it_comes() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        engine.capacity = replace(engine.capacity, image_seconds=1.0)
+        first = await busy(engine, batcher)
+        second = asyncio.create_task(batcher.submit(images(2), soon()))
+        await queue_depth(metrics, 1)
+        assert batcher.wait_s == 2.0
+        with pytest.raises(Overloaded, match=r"would take about 2 s and may take 1.5 s"):
+            await batcher.submit(images(3), soon(1.5))
+        engine.gate.set()
+        assert [await first, await second] == [[0.01], [0.02]]
+        assert await batcher.submit(images(3), soon(0.5)) == [0.03]  # an idle engine takes what it can
+
+    run(story)
+
+
+def test_a_long_queue_is_bounded_by_its_wait_and_a_short_one_by_deadlines_alone() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        engine.capacity = replace(engine.capacity, image_seconds=0.1)
+        first = await busy(engine, batcher)
+        most = batcher_module.ALWAYS_WAITING
+        waiting = [asyncio.create_task(batcher.submit(images(1), soon())) for _ in range(most)]
+        await queue_depth(metrics, most)
+        with pytest.raises(Overloaded, match="RIPEN_QUEUE_WAIT_S"):
+            await batcher.submit(images(1), soon())
+        engine.gate.set()
+        assert [await each for each in (first, *waiting)] == [[0.01]] * (most + 1)
+
+    run(story)
+
+
+def test_several_batches_are_under_way_where_the_engine_wants_them() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        engine.capacity = replace(engine.capacity, in_flight=3, batch_size=1)
+        engine.gate.clear()
+        asked = [asyncio.create_task(batcher.submit(images(size), soon())) for size in (1, 2, 3, 4)]
+        await queue_depth(metrics, 1)
+        assert [len(batch) for batch in engine.batches] == [1, 1, 1]
+        engine.gate.set()
+        assert [await each for each in asked] == [[0.01], [0.02], [0.03], [0.04]]
+
+    run(story)
+
+
+def test_the_time_per_image_follows_what_is_measured_under_load() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        engine.capacity = replace(engine.capacity, image_seconds=10.0, batch_size=1)
+        await asyncio.gather(*(batcher.submit(images(1), soon(10_000)) for _ in range(60)))
+        first = await busy(engine, batcher)
+        assert batcher.wait_s < 2.0
+        engine.gate.set()
+        await first
 
     run(story)

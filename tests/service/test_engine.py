@@ -27,6 +27,7 @@ from contract.errors import (
     VersionCorrupt,
 )
 from service.engine import Engine
+from service.engine_connection import EngineConnection
 from service.engine_keeper import EngineKeeper, restart_pause_s
 from service.engine_wire import BatchResult, EngineImage, LoadOrder, encode_frame, error_of
 
@@ -112,8 +113,7 @@ def test_a_killed_engine_fails_what_is_in_flight_and_is_restarted(tmp_path: Path
         image = EngineImage(tiny_version.picture(1), encoded=True)
         first = keeper.pid
         os.kill(first, signal.SIGSTOP)
-        in_flight = asyncio.create_task(keeper.infer([image]))
-        await asyncio.sleep(0)
+        in_flight = keeper.infer([image])
         os.kill(first, signal.SIGKILL)
         with pytest.raises(EngineUnavailable, match="ended before it answered"):
             await in_flight
@@ -134,10 +134,9 @@ def test_an_engine_whose_answer_cannot_be_understood_counts_as_ended() -> None:
     async def tell() -> None:
         ours, theirs = socket.socketpair()
         process = await asyncio.create_subprocess_exec("sleep", "60")
-        engine = Engine(process, *await asyncio.open_unix_connection(sock=ours))
-        engine._receiver = asyncio.create_task(engine._receive())
-        in_flight = asyncio.create_task(engine.infer([EngineImage(b"x", encoded=True)]))
-        await asyncio.sleep(0)
+        engine = Engine(process, await EngineConnection.open(ours))
+        engine._connection.on_frame = engine._receive
+        in_flight = engine.infer([EngineImage(b"x", encoded=True)])
         with theirs:
             theirs.sendall(b"".join(encode_frame(BatchResult(7))))  # an answer to a question that nobody asked
             async with asyncio.timeout(10):
@@ -166,6 +165,7 @@ def test_an_engine_ends_with_its_parent_even_while_it_loads(tmp_path: Path) -> N
 PARENT = """
 import asyncio, msgspec, sys
 from service.engine import Engine
+from service.engine_connection import EngineConnection
 from service.engine_wire import LoadOrder
 
 asyncio.run(Engine.start(msgspec.json.decode(sys.argv[1], type=LoadOrder), timeout_s=60))

@@ -21,6 +21,7 @@ class MortalEngine(GatedEngine):
     """An engine that ends when it is told to."""
 
     pid = 1
+    waiting_s = 0.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,8 +164,9 @@ def test_a_start_that_nobody_waits_for_is_given_up_and_begun_again_for_who_came_
         assert (keeper.stage, keeper.trouble, keeper.failure) == (Stage.ASLEEP, "", None)
         assert not starts.next.empty()
         wanted = True
-        result = await asyncio.wait_for(keeper.infer([IMAGE]), 5)
-        assert result.outcomes == (0.01,)
+        batcher = Batcher(keeper, settings(), metrics=Metrics(), model="default", version=1)
+        assert await asyncio.wait_for(batcher.submit([IMAGE], asyncio.get_running_loop().time() + 20), 5) == [0.01]
+        await batcher.stop()
         await keeper.stop()
 
     asyncio.run(tell())

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from serving_fakes import until
 
-from contract.errors import EngineUnavailable
+from contract.errors import EngineUnavailable, NoRoom
 from service.engine_memory import ASSUMED_BYTES, EngineMemory
 from service.memory_policy import Stage
 from service.metrics import Metrics
@@ -17,8 +17,8 @@ GONE = 2**22 + 1  # no process has this id
 class FakeSleeper:
     """Wakes at once when it is let in; falls asleep when the test says so."""
 
-    def __init__(self, memory: EngineMemory, model: str, size_bytes: int | None = 10) -> None:
-        self.model, self.number = model, 1
+    def __init__(self, memory: EngineMemory, model: str, size_bytes: int | None = 10, number: int = 1) -> None:
+        self.model, self.number = model, number
         self.engine_bytes, self.engine_pid, self.last_used = size_bytes, GONE, 0.0
         self.stage, self.busy = Stage.ASLEEP, True
         self._memory = memory
@@ -127,3 +127,78 @@ def test_what_was_never_measured_counts_as_the_assumed_size() -> None:
         assert memory.admit(second, whatever_it_takes=False)
 
     run(story, ASSUMED_BYTES + 10)
+
+
+def test_a_swap_puts_idle_engines_to_sleep_but_never_the_one_that_answers() -> None:
+    async def story(memory: EngineMemory, metrics: Metrics) -> None:
+        answers, idle, following = (
+            FakeSleeper(memory, "a"),
+            FakeSleeper(memory, "b"),
+            FakeSleeper(memory, "a", number=2),
+        )
+        memory.set_live("a", {1, 2})
+        for each in (answers, idle):
+            await each.wake()
+            each.busy = False
+        waiting = asyncio.create_task(memory.make_way(following, timeout_s=60))
+        await until(lambda: idle.stage is Stage.STOPPING)
+        assert not waiting.done()
+        idle.change(stage=Stage.ASLEEP)
+        await waiting
+        assert await following.wake()
+        assert answers.stage is Stage.AWAKE
+
+    run(story)
+
+
+@pytest.mark.parametrize("size_bytes", [16, None])  # measured, or as the version that answers
+def test_a_swap_that_never_fits_is_refused_with_all_figures(size_bytes: int | None) -> None:
+    async def story(memory: EngineMemory, metrics: Metrics) -> None:
+        answers, following = FakeSleeper(memory, "a", 16 * 2**20), FakeSleeper(memory, "a", size_bytes, number=2)
+        if size_bytes is not None:
+            following.engine_bytes = size_bytes * 2**20
+        await answers.wake()
+        refusal = (
+            r"takes about 16 MiB, .* 16 MiB .*the budget is 20 MiB. .*RIPEN_MEMORY_BUDGET_BYTES.*RIPEN_SWAP=serial"
+        )
+        with pytest.raises(NoRoom, match=refusal):
+            await memory.make_way(following, timeout_s=60)
+        assert answers.stage is Stage.AWAKE
+
+    run(story, 20 * 2**20)
+
+
+def test_a_swap_that_was_never_measured_begins() -> None:
+    async def story(memory: EngineMemory, metrics: Metrics) -> None:
+        answers, following = FakeSleeper(memory, "a", None), FakeSleeper(memory, "a", None, number=2)
+        await answers.wake()
+        await memory.make_way(following, timeout_s=60)
+        assert await following.wake()
+
+    run(story)
+
+
+def test_a_swap_needs_what_the_machine_has_left() -> None:
+    async def story(memory: EngineMemory, metrics: Metrics) -> None:
+        answers, following = FakeSleeper(memory, "a", 2**60), FakeSleeper(memory, "a", number=2)
+        following.engine_bytes = 2**60
+        await answers.wake()
+        with pytest.raises(NoRoom, match=r"has .* MiB left now"):
+            await memory.make_way(following, timeout_s=60)
+
+    run(story, 2**62)
+
+
+def test_a_swap_does_not_wait_for_ever_for_busy_models() -> None:
+    async def story(memory: EngineMemory, metrics: Metrics) -> None:
+        answers, busy, following = (
+            FakeSleeper(memory, "a"),
+            FakeSleeper(memory, "b"),
+            FakeSleeper(memory, "a", number=2),
+        )
+        for each in (answers, busy):
+            await each.wake()
+        with pytest.raises(NoRoom, match="busy all the time"):
+            await memory.make_way(following, timeout_s=0.01)
+
+    run(story)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from contract.records import Failure
-from service.engine_process import OOM_SCORE, infer_checked, warm_up_sizes
+from service.engine_loading import best_batch, infer_checked
+from service.engine_process import OOM_SCORE
 from service.engine_wire import Batch, EngineImage, encode_frame, error_of, failure_of
 
 
@@ -19,19 +20,19 @@ class Answering:
     def __init__(self, *answers: float) -> None:
         self.answers = answers
 
-    def infer(self, images: np.ndarray) -> tuple[float, ...]:
+    def infer(self, images: np.ndarray, *, alone: bool) -> tuple[float, ...]:
         return self.answers
 
 
-@pytest.mark.parametrize(("largest", "sizes"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (32, [1, 2, 4, 8, 16, 32])])
-def test_every_power_of_two_and_the_largest_batch_are_warmed(largest: int, sizes: list[int]) -> None:
-    assert warm_up_sizes(largest) == sizes
+def test_the_smallest_batch_that_is_nearly_the_fastest_is_taken() -> None:
+    assert best_batch({1: 0.010, 2: 0.012, 4: 0.020, 8: 0.039, 16: 0.078}) == 4
+    assert best_batch({1: 0.010}) == 1
 
 
 @pytest.mark.parametrize("answers", [(0.5,), (0.5, float("nan")), (0.5, 1.5), (-0.1, 0.5)])
 def test_an_answer_that_is_no_probability_per_image_is_refused(answers: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="2 images gave"):
-        infer_checked(Answering(*answers), np.zeros((2, 8, 8, 3), np.uint8))
+        infer_checked(Answering(*answers), np.zeros((2, 8, 8, 3), np.uint8), alone=True)
 
 
 def test_errors_keep_their_class_on_the_wire() -> None:

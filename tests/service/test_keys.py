@@ -110,7 +110,7 @@ def test_a_caller_is_named_by_client_and_key() -> None:
     asked = Callers(Settings.from_environment(PUBLIC), looked(stored))
     assert of(asked, f"Bearer {text}") == f"shop/{stored.id}"
     assert asked.of_call("/ripen.v1.Classifier/Classify", [f"Bearer {text}"]) == f"shop/{stored.id}"
-    assert asked.named([f"Bearer {text}"]) == f"shop/{stored.id}"
+    assert asked.named(lambda: [f"Bearer {text}"]) == f"shop/{stored.id}"
     with pytest.raises(PermissionDenied, match=f"{stored.id} has the roles predict; this needs train"):
         of(asked, f"Bearer {text}", path="/api/v1/retrain")
 

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from service.memory_limits import ProcessMemory, default_budget_bytes, memory_limit_bytes, process_memory
+from service.memory_limits import (
+    ProcessMemory,
+    default_budget_bytes,
+    free_memory_bytes,
+    memory_limit_bytes,
+    process_memory,
+)
 
 MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
@@ -40,8 +46,34 @@ def test_the_smallest_limit_counts(tmp_path: Path, cgroup: str, limits: dict[str
     assert default_budget_bytes(proc, cgroups) == int(wanted * 0.75)
 
 
+@pytest.mark.parametrize(
+    ("cgroup", "files", "wanted"),
+    [
+        ("0::/\n", {"memory.max": "1000", "memory.current": "700", "memory.stat": "anon 1\ninactive_file 50\n"}, 350),
+        (
+            "4:memory:/a\n",
+            {
+                "memory/a/memory.limit_in_bytes": "1000",
+                "memory/a/memory.usage_in_bytes": "700",
+                "memory/a/memory.stat": "inactive_file 7\ntotal_inactive_file 50\n",
+            },
+            350,
+        ),
+        ("0::/\n", {"memory.max": "max", "memory.current": "700", "memory.stat": ""}, 4096),
+        ("0::/\n", {}, 4096),
+    ],
+)
+def test_what_is_free_is_the_least_of_machine_and_cgroups(
+    tmp_path: Path, cgroup: str, files: dict[str, str], wanted: int
+) -> None:
+    proc, cgroups = machine(tmp_path, cgroup, files)
+    (proc / "meminfo").write_text("MemTotal:  8 kB\nMemAvailable:      4 kB\n")
+    assert free_memory_bytes(proc, cgroups) == wanted
+
+
 def test_without_proc_the_machine_counts(tmp_path: Path) -> None:
     assert memory_limit_bytes(tmp_path, tmp_path) == MACHINE
+    assert free_memory_bytes(tmp_path, tmp_path) is None
 
 
 def test_a_process_is_measured_while_it_lives(tmp_path: Path) -> None:

@@ -99,10 +99,10 @@ def test_an_image_above_the_limit_is_refused_alone_and_never_queued(tmp_path: Pa
 def test_a_slow_engine_costs_deadlines_and_refusals_but_no_later_answer(tmp_path: Path) -> None:
     async def story(predictor: Predictor, versions: Versions, metrics: Metrics) -> None:
         with versions.lease("default", None) as version:
-            pid = version.engine_pid
+            pid, places = version.engine_pid, version.capacity.in_flight
         os.kill(pid, signal.SIGSTOP)
-        in_flight = asyncio.create_task(predictor.predict(ask(4)))
-        taken = 'ripen_phase_seconds_count{phase="queue"} 4.0'
+        in_flight = [asyncio.create_task(predictor.predict(ask(1))) for _ in range(places)]
+        taken = f'ripen_phase_seconds_count{{phase="queue"}} {places}.0'
         await until(lambda: taken in metrics.expose().decode())  # the engine has them and does not answer
         waiting = asyncio.create_task(predictor.predict(ask(6)))
         await queue_depth(metrics, 6)
@@ -117,10 +117,12 @@ def test_a_slow_engine_costs_deadlines_and_refusals_but_no_later_answer(tmp_path
         cancelled.cancel()
         await queue_depth(metrics, 6)
         os.kill(pid, signal.SIGCONT)
-        assert [len((await each).predictions) for each in (in_flight, waiting)] == [4, 6]
+        assert [len((await each).predictions) for each in (*in_flight, waiting)] == [*[1] * places, 6]
         shown = metrics.expose().decode()
         for reason, count in (("overloaded", 1), ("deadline_exceeded", 2)):
             assert f'ripen_rejected_total{{reason="{reason}"}} {count}.0' in shown
-        assert "ripen_batch_size_sum 10.0" in shown  # neither the expired nor the cancelled reached the engine
+        assert (
+            f"ripen_batch_size_sum {places + 6}.0" in shown
+        )  # neither the expired nor the cancelled reached the engine
 
     run(tmp_path, story)

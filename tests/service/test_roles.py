@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from contract.keys import Role
 from service import servers
+from service.grpc_gate import GrpcGate
 from service.protocols import rest_application
 from service.protocols.core import Core
 from service.roles import ADMIN, ANY, GRPC, LABEL, NOBODY, OPEN, PREDICT, PREDICT_OR_OBSERVE, REST, RestRoles
@@ -79,6 +80,9 @@ class RecordingServer:
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         for handler in handlers:
+            if isinstance(handler, GrpcGate):
+                self.add_generic_rpc_handlers(handler._behind)
+                continue
             self.methods.update(handler._method_handlers)  # grpc has no public way to list them
 
     def add_registered_method_handlers(self, service: str, handlers: Iterable[str]) -> None:

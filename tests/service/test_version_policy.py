@@ -1,6 +1,7 @@
 """Every choice of the version policy."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -45,7 +46,8 @@ def test_swaps_and_keeps_the_previous_version_warm() -> None:
 
 
 def test_swaps_and_unloads_where_nothing_is_kept() -> None:
-    assert choose(Wanted(2), {1: AVAILABLE, 2: AVAILABLE}, serving=1) == [Activate(2), Unload(1)]
+    states = {1: AVAILABLE, 2: AVAILABLE}
+    assert choose(Wanted(2, 1, keep_previous=False), states, serving=1) == [Activate(2), Unload(1)]
 
 
 def test_unloads_what_is_neither_live_nor_kept() -> None:
@@ -64,7 +66,24 @@ def test_loads_the_previous_version_only_after_the_live_one_serves() -> None:
 
 
 def test_rolls_back_to_a_warm_version_in_one_step() -> None:
-    assert choose(Wanted(1), {1: AVAILABLE, 2: AVAILABLE}, serving=2) == [Activate(1), Unload(2)]
+    assert choose(Wanted(1), {1: AVAILABLE, 2: AVAILABLE}, serving=2) == [Activate(1)]
+
+
+def test_the_version_that_was_rolled_back_stays_warm_instead_of_an_older_one() -> None:
+    states = {2: AVAILABLE, 3: AVAILABLE}
+    assert choose(Wanted(2, 1, replaced=3), states, serving=2) == []
+    assert choose(Wanted(3, 2, replaced=3), states, serving=2) == [Activate(3)]  # promoted again
+
+
+@pytest.mark.parametrize("state", [UNLOADING, END])
+def test_the_previous_version_is_loaded_where_the_replaced_one_is_gone(state: VersionState) -> None:
+    assert choose(Wanted(2, 1, replaced=3), {2: AVAILABLE, 3: state}, serving=2) == [Load(1)]
+
+
+def test_a_third_version_makes_room_before_the_next_one_loads() -> None:
+    states = {1: AVAILABLE, 2: AVAILABLE}
+    assert choose(Wanted(3, 2, replaced=1), states, serving=2) == [Unload(1), Load(3)]
+    assert choose(Wanted(3, 1, replaced=2), states, serving=1) == [Unload(2), Load(3)]
 
 
 def test_a_version_that_is_wanted_again_while_it_unloads_loads_afterwards() -> None:
@@ -112,7 +131,11 @@ def test_it_always_arrives_and_never_leaves_a_serving_model_unanswered() -> None
     for wanted, states in itertools.product(wishes, itertools.product([None, *VersionState], repeat=3)):
         present = {number: state for number, state in enumerate(states, 1) if state is not None}
         for serving in [None, *(number for number, state in present.items() if state is AVAILABLE)]:
-            assert settle(wanted, dict(present), serving) == {wanted.live, wanted.previous} - {None}
+            left = settle(wanted, dict(present), serving)
+            assert wanted.live in left
+            assert len(left) <= 2
+            if serving is None:
+                assert left == {wanted.live, wanted.previous} - {None}
 
 
 def settle(wanted: Wanted, present: dict[int, VersionState], serving: int | None) -> set[int]:
@@ -128,7 +151,7 @@ def settle(wanted: Wanted, present: dict[int, VersionState], serving: int | None
                 case Activate(number):
                     assert number is not None
                     assert present[number] is AVAILABLE
-                    serving = number
+                    wanted, serving = replace(wanted, replaced=serving or wanted.replaced), number
                 case Unload(number):
                     assert number != serving
                     present[number] = UNLOADING

@@ -285,7 +285,12 @@ def test_versions_tell_their_story(service: Service) -> None:
         (2, "AVAILABLE", True),
         (1, "AVAILABLE", False),
     ]
-    assert told["versions"][0]["status"] == {"error_code": "INTERNAL", "message": "golden/00.jpg differs"}
+    assert told["versions"][0]["status"] == {
+        "error_code": "INTERNAL",
+        "message": "golden/00.jpg differs",
+        "runtime": "",
+        "notes": [],
+    }
     assert told["versions"][0]["metrics"]["accuracy"] == tiny_version.METRICS.accuracy
     assert [(one["version"], one["kind"]) for one in told["history"]] == [(2, "gate"), (1, "gate")]
 

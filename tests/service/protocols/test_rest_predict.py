@@ -67,9 +67,9 @@ def test_only_bad_images_fail_the_request(service: Service) -> None:
         ({"version": "9"}, {}, (404, "unknown_version")),
         ({"version": "x"}, {}, (400, "invalid_request")),
         ({"version": "0"}, {}, (400, "invalid_request")),
-        ({}, {"X-Request-Timeout-S": "soon"}, (400, "invalid_request")),
-        ({}, {"X-Request-Timeout-S": "nan"}, (400, "invalid_request")),
-        ({}, {"X-Request-Timeout-S": "-1"}, (400, "invalid_request")),
+        ({}, {"X-Request-Timeout-Ms": "soon"}, (400, "invalid_request")),
+        ({}, {"X-Request-Timeout-Ms": "2.5"}, (400, "invalid_request")),
+        ({}, {"X-Request-Timeout-Ms": "0"}, (400, "invalid_request")),
         ({}, {"Content-Type": "multipart/form-data"}, (400, "invalid_request")),
         ({}, {"Content-Type": "multipart/form-data; boundary=x"}, (400, "invalid_request")),
         ({}, {"Host": "evil.example"}, (400, "invalid_request")),
@@ -84,8 +84,55 @@ def test_bad_requests_say_so(
     assert code(answer) == expected
 
 
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("", {}),
+        ("version=1", {}),
+        ("model=default&version=1", {"X-Request-Timeout-Ms": "700"}),
+        ("version=1&model=default", {}),  # from here on FastAPI's, which reads more
+        ("version=01", {}),
+        ("model=default&unknown=x", {}),
+        ("model=empty", {}),
+        ("model=other", {}),
+        ("version=0", {}),
+        ("version=x", {}),
+        ("model=../x", {}),
+        ("", {"X-Request-Timeout-Ms": "0"}),
+        ("", {"X-Request-Timeout-Ms": "3600001"}),
+    ],
+)
+def test_a_raw_image_and_a_form_are_asked_alike(service: Service, query: str, headers: dict[str, str]) -> None:
+    running_service, client = service
+    told = []
+    for content in ({"content": picture(7)}, {"files": {"file": picture(7)}}):
+        running_service.predictor.asked.clear()
+        answer = client.post(f"/api/v1/predict?{query}", headers=headers, **content)
+        asked = [(one.model, one.version, one.timeout_s) for one in running_service.predictor.asked]
+        answered = answer.json().get("model") or answer.json()["error"]["code"]
+        told.append((answer.status_code, answered, asked))
+    assert told[0] == told[1]
+
+
+def test_who_comes_too_late_is_told_before_the_body(service: Service) -> None:
+    running_service, _ = service
+    running_service.predictor.refusal = errors.Overloaded("An answer would take too long.")
+    running_service.predictor.asked.clear()
+    try:
+        for kind in (b"image/jpeg", b"multipart/form-data; boundary=x"):
+            with socket.create_connection(("127.0.0.1", running_service.ports.rest), timeout=20) as connection:
+                head = b"POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 50000\r\n"
+                connection.sendall(head + b"Content-Type: %b\r\n\r\n" % kind)
+                answer = connection.recv(65536).decode().lower()
+            assert answer.startswith("http/1.1 429 ")
+            assert 1 <= int(answer.partition("retry-after: ")[2].partition("\r\n")[0]) <= 5
+    finally:
+        running_service.predictor.refusal = None
+    assert not running_service.predictor.asked
+
+
 def test_good_headers_are_used(service: Service) -> None:
-    headers = {"X-Request-Timeout-S": "2.5", "X-Request-Id": "my-id.1", "Origin": "http://localhost:3000"}
+    headers = {"X-Request-Timeout-Ms": "2500", "X-Request-Id": "my-id.1", "Origin": "http://localhost:3000"}
     answer = service[1].post("/api/v1/predict", headers=headers, content=picture())
     assert answer.status_code == 200
     assert answer.json()["request_id"] == "my-id.1"

@@ -207,7 +207,8 @@ def test_overload_is_429_and_an_unexpected_error_tells_nothing(service: Service)
         broken = client.post(PREDICT, json={"instances": [b64(1)]})
     finally:
         running_service.predictor.error = None
-    assert (full.status_code, full.json(), full.headers["retry-after"]) == (429, {"error": "The queue is full."}, "1")
+    assert (full.status_code, full.json()) == (429, {"error": "The queue is full."})
+    assert full.headers["retry-after"] in ("1", "2", "3", "4", "5")
     assert broken.status_code == 500
     assert "secret" not in broken.text
 

@@ -1,0 +1,46 @@
+"""An engine process with an empty runtime: nothing is decoded or inferred, all else is service/engine_process.py's.
+
+Started by a service that `front_cost.py` has told to start this module as its engine.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from contract import artifact
+from contract.images import Pixels
+from service import engine_process
+from service.engine_loading import Loaded
+from service.engine_wire import Capacity, LoadOrder
+
+PIXELS = np.zeros((1, 1, 3), np.uint8)
+WORKERS = 4
+
+
+class EmptyRuntime:
+    """Answers 0.5; its own seat."""
+
+    name = "empty"
+    batch_sizes = (1,)
+    workers = streams = WORKERS
+
+    def seat(self) -> "EmptyRuntime":
+        """What one worker infers with."""
+        return self
+
+    def infer(self, images: Pixels, *, alone: bool) -> Sequence[float]:  # noqa: ARG002  # as a seat has it
+        """N images -> N probabilities."""
+        return [0.5] * len(images)
+
+
+def load_version(order: LoadOrder) -> Loaded:
+    """The folder is verified as ever, and nothing of it is loaded."""
+    manifest = artifact.verify(Path(order.folder), order.manifest_sha256)
+    return Loaded(manifest, EmptyRuntime(), Capacity("empty", (), WORKERS + 2, 1, 0.0001))
+
+
+if __name__ == "__main__":
+    engine_process.load_version = load_version
+    engine_process._decode = lambda *_: PIXELS
+    engine_process.main()
