@@ -12,8 +12,8 @@ import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, TypeVar
@@ -112,26 +112,31 @@ def check(file: Path, on_progress: OnProgress) -> dict[str, Entry]:
     listed: list[Entry] = []
     with _translated(file):
         total = file.stat().st_size
-        for position, name, size_bytes, stream in _members(file):
-            if not found:
-                _check_header(file, name, stream)
-            if name in found or listed:
-                raise _refuse(file, f"its member {name!r} is there twice, or after the index")
-            if name == INDEX:
-                listed = [_decode(line, Entry, file) for line in stream]
-                continue
-            found[name] = Entry(name, size_bytes, _digest(stream))
-            on_progress(position, total)
+        with closing(_members(file)) as members:
+            for position, name, size_bytes, stream in members:
+                if not found:
+                    _check_header(file, name, stream)
+                if name in found or listed:
+                    raise _refuse(file, f"its member {name!r} is there twice, or after the index")
+                if name == INDEX:
+                    listed = [_decode(line, Entry, file) for line in stream]
+                    continue
+                found[name] = Entry(name, size_bytes, _digest(stream))
+                on_progress(position, total)
     if not listed or {entry.name: entry for entry in listed} != found or ROWS not in found:
         raise _refuse(file, "it is not whole, or altered: it does not agree with its index")
     return found
 
 
-def read_members(file: Path) -> Iterator[tuple[Entry, IO[bytes]]]:
-    """Each member before the index, with its stream; an entry's digest is not known yet and empty."""
-    for _, name, size_bytes, stream in _members(file):
-        if name != INDEX:
-            yield Entry(name, size_bytes, ""), stream
+def read_members(file: Path) -> Generator[tuple[Entry, IO[bytes]], None, None]:
+    """Each member before the index, with its stream; an entry's digest is not known yet and empty.
+
+    The file is open until the generator ends or is closed.
+    """
+    with closing(_members(file)) as members:
+        for _, name, size_bytes, stream in members:
+            if name != INDEX:
+                yield Entry(name, size_bytes, ""), stream
 
 
 def read_rows(stream: IO[bytes]) -> Iterator[tuple[str, bytes]]:
@@ -148,7 +153,7 @@ def is_name(name: str) -> bool:
     return name.startswith(OBJECTS) and KEY.fullmatch(name.removeprefix(OBJECTS)) is not None
 
 
-def _members(file: Path) -> Iterator[tuple[int, str, int, IO[bytes]]]:
+def _members(file: Path) -> Generator[tuple[int, str, int, IO[bytes]], None, None]:
     with _translated(file), tarfile.open(file, mode="r:") as tar:
         total = file.stat().st_size
         while (member := tar.next()) is not None:

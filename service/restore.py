@@ -9,8 +9,8 @@ import errno
 import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -63,7 +63,8 @@ def _restore(file: Path, database: Database, storage: Storage, staging: Path, on
         if free is not None and free < needed:
             raise StorageFull(f"{file} needs {needed} bytes, and {free} are free; free some, then try again.")
         _store(file, filling, staging, lambda done: on_progress(size + done, 2 * size))
-        database.import_rows(_rows(file))
+        with closing(_rows(file)) as rows:
+            database.import_rows(rows)
     return Restored(
         file=str(file),
         seconds=round(time.monotonic() - began, 3),
@@ -170,16 +171,17 @@ def _only_whole(database: Database, storage: Storage) -> Iterator[_Filling]:
 def _store(file: Path, filling: _Filling, staging: Path, on_stored: Callable[[int], None]) -> None:
     """Images one by one; each version's folder as a whole."""
     done = 0
-    for folder, members in groupby(archive.read_members(file), key=lambda member: _folder(member[0])):
-        for entry, stream in members:
-            if entry.key is not None and folder is None:
-                filling.put(entry.key, stream.read(entry.size_bytes))
-            elif entry.key is not None:
-                _write(staging / entry.key, stream)
-            done += entry.size_bytes
-            on_stored(done)
-        if folder is not None:
-            filling.publish(staging / folder, folder)
+    with closing(archive.read_members(file)) as whole:
+        for folder, members in groupby(whole, key=lambda member: _folder(member[0])):
+            for entry, stream in members:
+                if entry.key is not None and folder is None:
+                    filling.put(entry.key, stream.read(entry.size_bytes))
+                elif entry.key is not None:
+                    _write(staging / entry.key, stream)
+                done += entry.size_bytes
+                on_stored(done)
+            if folder is not None:
+                filling.publish(staging / folder, folder)
 
 
 def _folder(entry: Entry) -> str | None:
@@ -195,7 +197,8 @@ def _write(path: Path, stream: IO[bytes]) -> None:
         shutil.copyfileobj(stream, target, BLOCK)
 
 
-def _rows(file: Path) -> Iterator[tuple[str, bytes]]:
-    for entry, stream in archive.read_members(file):
-        if entry.name == ROWS:
-            yield from archive.read_rows(stream)
+def _rows(file: Path) -> Generator[tuple[str, bytes], None, None]:
+    with closing(archive.read_members(file)) as members:
+        for entry, stream in members:
+            if entry.name == ROWS:
+                yield from archive.read_rows(stream)
