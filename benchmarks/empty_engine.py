@@ -3,6 +3,7 @@
 Started by a service that `front_cost.py` has told to start this module as its engine.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class EmptyRuntime:
 
     name = "empty"
     batch_sizes = (1,)
+    clock = staticmethod(time.process_time)
     workers = streams = WORKERS
 
     def seat(self) -> "EmptyRuntime":

@@ -8,12 +8,15 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from contract.errors import InvalidImage
 
+MAX_HEAD_SEGMENTS = 1_000  # before a photo's scan there are about ten; an ICC profile may fill 255
 MAX_PARTS = 10_000  # segments or chunks; libpng writes data in pieces of 8 KB
 JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)  # not stuffing, not a restart, not fill
+BASELINE, EXTENDED = 0xC0, 0xC1  # frames whose scans are not refined by later ones
 END, SCAN, APP0, APP1, APP2, APP14, APP15, COMMENT = 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
 NEEDED_SEGMENTS = ((APP0, b"JFIF\x00"), (APP2, b"ICC_PROFILE\x00"), (APP14, b"Adobe"))  # colours depend on them
 NEEDED_CHUNKS = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT")  # and all that begin with a capital
@@ -21,6 +24,36 @@ NEEDED_WEBP = (b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L")
 WEBP_EXIF, WEBP_XMP = 0x08, 0x04  # flags of VP8X
 
 Part = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True)
+class JpegHead:
+    """What stands before a JPEG's coded pixels; the defaults where that cannot be told.
+
+    Attributes:
+        one_scan: one scan holds every component, so a decoder passes over them once and misses the end itself.
+        metadata: there is EXIF or XMP, which may hold an orientation.
+    """
+
+    one_scan: bool = False
+    metadata: bool = True
+
+
+def read_jpeg_head(data: bytes) -> JpegHead:
+    """Walk over the segments before the first scan, which is all that an ordinary photo costs; never raises."""
+    at, components, metadata = len(JPEG_START), 0, False
+    for _ in range(MAX_HEAD_SEGMENTS):
+        segment = data[at : at + 10]
+        if len(segment) < 10 or segment[0] != 0xFF:
+            break
+        kind = segment[1]
+        if kind == SCAN:
+            return JpegHead(components == segment[4] > 0, metadata)
+        if kind in (BASELINE, EXTENDED):
+            components = segment[9]
+        metadata |= kind == APP1
+        at += 2 + int.from_bytes(segment[2:4], "big")
+    return JpegHead()
 
 
 def check_whole(data: bytes) -> None:

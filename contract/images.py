@@ -18,11 +18,10 @@ from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
 from contract.errors import ImageTooLarge, InvalidImage
-from contract.image_files import JPEG_START, check_whole
+from contract.image_files import JPEG_START, JpegHead, check_whole, read_jpeg_head
 
 JPEG_COLOURS = ("YCbCr", "Gray", "RGB")  # CMYK is converted by Pillow
 FORMATS = ("JPEG", "PNG", "WEBP")
-METADATA = (b"Exif\x00", b"http://ns.adobe.com/xap")  # what may hold an orientation
 SCAN = b"\xff\xda"  # within coded pixels 0xff is followed by 0x00 or a restart
 MAX_SIDE = 16_384  # pixels; nothing narrower than a line is a picture
 MAX_JPEG_SCANS = 100  # libjpeg pays 0.37 ms per scan and megapixel; Pillow has no limit of its own
@@ -109,23 +108,26 @@ def _decode(data: bytes, limits: ImageLimits) -> tuple[ImageHeader, Pixels]:
         raise InvalidImage("The image is empty (0 bytes); expected a JPEG, PNG or WebP file.")
     if refusal := refuse_size(data, limits.max_bytes):
         raise refusal
-    if data.count(SCAN) > MAX_JPEG_SCANS and data.startswith(JPEG_START):
+    head = read_jpeg_head(data) if data.startswith(JPEG_START) else None
+    if head and head.one_scan and (decoded := _decode_jpeg(data, head, limits)):
+        return decoded  # its decoder has looked for the end: 0.07 ms less per photo than looking for it here
+    if head and data.count(SCAN) > MAX_JPEG_SCANS:
         raise InvalidImage(f"The JPEG image has more than {MAX_JPEG_SCANS} scans; store it as baseline JPEG.")
     check_whole(data)
-    return _decode_jpeg(data, limits) or _decode_any(data, limits)
+    if head and not head.one_scan and (decoded := _decode_jpeg(data, head, limits)):
+        return decoded
+    return _decode_any(data, limits)
 
 
-def _decode_jpeg(data: bytes, limits: ImageLimits) -> tuple[ImageHeader, Pixels] | None:
+def _decode_jpeg(data: bytes, head: JpegHead, limits: ImageLimits) -> tuple[ImageHeader, Pixels] | None:
     """Grey and YCbCr JPEG; None: Pillow decides."""
-    if not data.startswith(JPEG_START):
-        return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if colours not in JPEG_COLOURS:
             return None
         _check_size(width, height, limits)
         pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB")  # (H, W, 3) uint8
-        orientation = _jpeg_orientation(data)
+        orientation = _jpeg_orientation(data) if head.metadata else 1
     except ValueError:  # corrupt, or something that libjpeg warns of and Pillow accepts
         return None
     turned = pixels if orientation == 1 else _turn(pixels, orientation)
@@ -133,8 +135,6 @@ def _decode_jpeg(data: bytes, limits: ImageLimits) -> tuple[ImageHeader, Pixels]
 
 
 def _jpeg_orientation(data: bytes) -> int:
-    if not any(start in data for start in METADATA):  # most pictures from the web: not worth a second look
-        return 1
     with _open(data) as image:
         return _orientation(image)
 

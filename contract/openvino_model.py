@@ -86,10 +86,12 @@ class OpenVinoRequest:
 
     def __init__(self, request: Any) -> None:  # openvino.InferRequest, whose package is imported late
         self._request = request
+        self._tensor = import_openvino().Tensor
 
     def infer(self, image: Pixels) -> NDArray[np.float32]:
         """(1, H, W, 3) uint8 -> (1,) float32 P(`classes[1]`)."""
-        self._request.infer([image], share_inputs=True)
+        self._request.set_input_tensor(self._tensor(image, shared_memory=True))  # the wrapper's way costs 0.1 ms
+        self._request.infer()
         return np.array(self._request.get_output_tensor(0).data[:, 0], dtype=np.float32)  # (1,) float32
 
 

@@ -4,7 +4,7 @@ A port is its test suite: every implementation and every fake passes `tests/<por
 is synchronous and safe to call from several threads; asynchronous callers use a worker thread.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -303,11 +303,13 @@ class Runtime(Protocol):
     """One loaded version. `name` is `<runtime>-<precision>`, a key of the manifest's golden probabilities.
 
     `workers` threads decode and infer, each with a seat of its own; `streams` of them infer at full speed. A batch has
-    at most the last of `batch_sizes`, which are warmed up in their order.
+    at most the last of `batch_sizes`, which are warmed up in their order. `clock` is what its speed is measured with:
+    one that stands still while the process is paused, where there is one.
     """
 
     name: str
     batch_sizes: tuple[int, ...]
+    clock: Callable[[], float]
     workers: int
     streams: int
 

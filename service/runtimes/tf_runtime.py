@@ -1,6 +1,7 @@
 """A SavedModel on TensorFlow, float32, on the GPU where TensorFlow sees one. LINE A step 5."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ class TensorFlowRuntime:
     name = TENSORFLOW
     streams = 1
     workers = 2  # one decodes while the other infers
+    clock = staticmethod(time.perf_counter)  # several threads infer, or a GPU
 
     def __init__(self, folder: Path, threads: int, max_batch_size: int) -> None:
         self.batch_sizes = warm_up_sizes(max_batch_size)

@@ -108,6 +108,16 @@ def test_truncated_images_are_refused(format: str) -> None:
         decode(data[: len(data) // 2], LIMITS)
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}, {"comment": b"x" * 40}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_cut_anywhere_is_refused(mode: str, options: dict[str, object]) -> None:
+    data = encode(gradient().convert(mode), "JPEG", **options)
+    assert decode(data, LIMITS).shape == (30, 40, 3)
+    for length in range(len(data)):
+        with pytest.raises(InvalidImage):
+            decode(data[:length], LIMITS)
+
+
 def test_other_bytes_are_refused_and_described() -> None:
     with pytest.raises(InvalidImage, match=r"Not a JPEG, PNG or WebP image: 11 bytes that begin with 68 65 6c"):
         decode(b"hello there", LIMITS)
