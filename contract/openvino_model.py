@@ -90,7 +90,8 @@ class OpenVinoRequest:
 
     def infer(self, image: Pixels) -> NDArray[np.float32]:
         """(1, H, W, 3) uint8 -> (1,) float32 P(`classes[1]`)."""
-        self._request.set_input_tensor(self._tensor(image, shared_memory=True))  # the wrapper's way costs 0.1 ms
+        owned = np.require(image, requirements=["C", "W"])  # OpenVINO shares only memory that it could write to
+        self._request.set_input_tensor(self._tensor(owned, shared_memory=True))  # the wrapper's way costs 0.1 ms
         self._request.infer()
         return np.array(self._request.get_output_tensor(0).data[:, 0], dtype=np.float32)  # (1,) float32
 

@@ -302,9 +302,9 @@ class JobEngine(Protocol):
 class Runtime(Protocol):
     """One loaded version. `name` is `<runtime>-<precision>`, a key of the manifest's golden probabilities.
 
-    `workers` threads decode and infer, each with a seat of its own; `streams` of them infer at full speed. A batch has
-    at most the last of `batch_sizes`, which are warmed up in their order. `clock` is what its speed is measured with:
-    one that stands still while the process is paused, where there is one.
+    `workers` threads decode and infer, each with a seat of its own; `streams` of them infer at full speed. The
+    `batch_sizes` are warmed up in their order, and the fastest of them is used. `clock` is what its speed is measured
+    with: one that stands still while the process is paused, where there is one.
     """
 
     name: str

@@ -1,7 +1,8 @@
 """One bounded queue per loaded version, emptied by its engine. LINE A step 4.
 
-Work-conserving: an engine with a free place takes at once what is there, so batches form only while it is busy and a
-lone request never waits for company. What cannot be answered in time is refused when it comes.
+Work-conserving: an engine with a free place takes at once what is there, spread over its idle workers, so batches form
+only while it is busy and a lone request never waits for company. What cannot be answered in time is refused when it
+comes.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import ceil
 from typing import Protocol
 
 from contract.errors import DeadlineExceeded, EngineUnavailable, Overloaded, RipenError
@@ -71,6 +73,7 @@ class Batcher:
         self._metrics = metrics
         self._model = model
         self._version = version
+        self._loop = asyncio.get_running_loop()
         self._waiting: dict[_Entry, None] = {}  # in order of arrival; a dict, so that giving up is cheap anywhere in it
         self._waiting_bytes = 0
         self._batches: set[asyncio.Future[BatchResult]] = set()
@@ -96,13 +99,12 @@ class Batcher:
         """
         if refusal := self.refusal(images, deadline):
             raise refusal
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = self._loop.time()
         entries = [_Entry(image, deadline, now) for image in images]
         for entry in entries:
             self._waiting[entry] = None
         self._waiting_bytes += _size_bytes(images)
-        timer = loop.call_at(deadline, _expire, entries)
+        timer = self._loop.call_at(deadline, _expire, entries)
         try:
             self._pump()
             return [await entry.answer for entry in entries]
@@ -120,7 +122,7 @@ class Batcher:
                 f"Images of {self._waiting_bytes} bytes are waiting and {more_bytes} bytes more came; at most "
                 f"{most_bytes} bytes may wait. Send the request again later, or with fewer images."
             )
-        return self.too_late(deadline - asyncio.get_running_loop().time(), count)
+        return self.too_late(deadline - self._loop.time(), count)
 
     def too_late(self, left_s: float, count: int = 1) -> Overloaded | None:
         """Why `count` images that came now, with `left_s` to go, would not be answered in time; None: they may be."""
@@ -159,11 +161,13 @@ class Batcher:
 
     def _pump(self, *, asked: bool = False) -> None:
         """Send what waits to the free places of the engine; if it was just `asked` for one, whatever came of that."""
-        while self._waiting and len(self._batches) < self._engine.capacity.in_flight:
+        capacity = self._engine.capacity
+        while self._waiting and len(self._batches) < capacity.in_flight:
             if not (asked or self._engine.up):
                 self._waking = self._waking or asyncio.create_task(self._wake())
                 return
-            if entries := self._take():
+            idle = max(1, capacity.workers - len(self._batches))
+            if entries := self._take(min(capacity.batch_size, ceil(len(self._waiting) / idle))):
                 self._send(entries)
 
     async def _wake(self) -> None:
@@ -171,10 +175,9 @@ class Batcher:
         self._waking = None
         self._pump(asked=True)
 
-    def _take(self) -> list[_Entry]:
-        """Up to one batch of images whose callers still wait; expired ones never reach the engine."""
-        now = asyncio.get_running_loop().time()
-        most = self._engine.capacity.batch_size
+    def _take(self, most: int) -> list[_Entry]:
+        """At most so many images whose callers still wait; expired ones never reach the engine."""
+        now = self._loop.time()
         taken: list[_Entry] = []
         taken_bytes = 0
         while self._waiting and len(taken) < most and taken_bytes < BATCH_BYTES:
@@ -194,7 +197,7 @@ class Batcher:
             _fail(entries, error)
             return
         if not self._batches:
-            self._answered_at = asyncio.get_running_loop().time()
+            self._answered_at = self._loop.time()
         self._batches.add(batch)
         self._images_sent += len(entries)
         batch.add_done_callback(partial(self._answered, entries))
@@ -225,7 +228,7 @@ class Batcher:
 
     def _measure(self, count: int) -> None:
         """Follow the time per image, by the time between answers while there was work for every place of the engine."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         image_s, self._answered_at = (now - self._answered_at) / count, now
         if self._waiting:
             before = self._engine.capacity.image_seconds if self._image_s is None else self._image_s

@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from service.runtime_choice import Choice, Here, choose, name_of
 
 GOLDEN_LIMITS = ImageLimits(2**40, 2**40)  # golden images are pinned by digest; a lowered limit must not refuse them
 MORE_BATCHES = 2  # than workers: a worker that is done finds its next batch in the socket
+MOST_TOGETHER, TOGETHER_S = 4, 0.016  # images that wait cross in fours: each crossing wakes two busy processes up
 GOOD_SHARE = 0.95  # of the best rate is enough for a smaller batch
 GPU = Path("/dev/nvidiactl")
 
@@ -61,7 +62,8 @@ def load_version(order: LoadOrder) -> Loaded:
                 raise
             notes.append(f"{name_of(precision)}: {str(error).splitlines()[0]}")
             continue
-        return Loaded(manifest, runtime, warm_up(runtime, manifest.image_size, decode_s=decode_s, notes=tuple(notes)))
+        warm = warm_up(runtime, manifest.image_size, decode_s=decode_s, most=order.max_batch_size)
+        return Loaded(manifest, runtime, replace(warm, notes=tuple(notes)))
     raise LoadFailed(_nothing(choice))
 
 
@@ -92,13 +94,13 @@ def check_golden(folder: Path, manifest: Manifest, runtime: Runtime) -> float:
     return decode_s
 
 
-def warm_up(runtime: Runtime, size: tuple[int, int], *, decode_s: float, notes: tuple[str, ...]) -> Capacity:
-    """Infer every batch size twice, the second time with a watch; take the smallest batch that is nearly the fastest.
+def warm_up(runtime: Runtime, size: tuple[int, int], *, decode_s: float, most: int) -> Capacity:
+    """Infer every batch size twice, the second time with a watch, and choose the batches' size.
 
     Args:
         size: (height, width) of the network's input.
         decode_s: what decoding one image takes, on one core.
-        notes: for the report.
+        most: images in a batch.
     """
     seat, seconds = runtime.seat(), dict[int, float]()
     for count in runtime.batch_sizes:
@@ -108,15 +110,26 @@ def warm_up(runtime: Runtime, size: tuple[int, int], *, decode_s: float, notes: 
         started = runtime.clock()
         infer_checked(seat, images, alone=False)
         seconds[count] = runtime.clock() - started
-    batch_size = best_batch(seconds)
-    image_s = seconds[batch_size] / batch_size / runtime.streams + decode_s / len(os.sched_getaffinity(0))
-    return Capacity(runtime.name, notes, runtime.workers + MORE_BATCHES, batch_size, image_s)
+    fastest = best_batch(seconds)
+    infer_s = seconds[fastest] / fastest
+    return Capacity(
+        runtime.name,
+        workers=runtime.workers,
+        in_flight=runtime.workers + MORE_BATCHES,
+        batch_size=min(most, max(fastest, together(infer_s + decode_s))),
+        image_seconds=infer_s / runtime.streams + decode_s / len(os.sched_getaffinity(0)),
+    )
 
 
 def best_batch(seconds: Mapping[int, float]) -> int:
     """The smallest batch size whose images per second are nearly the best, from the seconds that each size took."""
     rates = {count: count / took for count, took in seconds.items()}
     return min(count for count, rate in rates.items() if rate >= GOOD_SHARE * max(rates.values()))
+
+
+def together(image_s: float) -> int:
+    """How many images should cross to the engine at once though it infers them one by one; `image_s` on one core."""
+    return max(1, min(MOST_TOGETHER, int(TOGETHER_S / image_s)))
 
 
 def infer_checked(seat: Seat, images: Pixels, *, alone: bool) -> list[float]:

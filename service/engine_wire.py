@@ -40,13 +40,15 @@ class Capacity:
     Attributes:
         runtime: `<runtime>-<precision>`; empty while no engine was ever there.
         notes: why runtimes that might be faster do not serve.
-        in_flight: batches that it wants to have at once.
+        workers: batches that it works on at once.
+        in_flight: batches that it wants to have at once; no fewer.
         batch_size: images per batch, at most.
         image_seconds: per image, decoded too, while it always has work.
     """
 
     runtime: str = ""
     notes: tuple[str, ...] = ()
+    workers: int = 1
     in_flight: int = 1
     batch_size: int = 1
     image_seconds: float = 0.01

@@ -52,6 +52,14 @@ def test_an_answer_is_not_overwritten_by_the_next(tmp_path: Path) -> None:
     assert first[0] == 0
 
 
+def test_images_that_may_not_be_written_to_are_answered(tmp_path: Path) -> None:
+    mean_network(tmp_path)
+    request = OpenVinoModel(tmp_path, Precision.F32, streams=1, threads=1).request()
+    read_only = np.frombuffer(bytes(range(SIDE * SIDE * 3)), np.uint8).reshape(1, SIDE, SIDE, 3)
+    turned = np.asfortranarray(read_only)
+    assert [float(request.infer(each)[0]) for each in (read_only, turned)] == [pytest.approx(23.5 / 255)] * 2
+
+
 def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "openvino").mkdir()
     model_file(tmp_path, Precision.F32).write_text("<nothing/>")

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from serving_fakes import GatedEngine, queue_depth, settings
+from serving_fakes import GatedEngine, queue_depth, settings, until
 
 from contract.errors import DeadlineExceeded, EngineUnavailable, InvalidImage, Overloaded
 from contract.records import Failure
@@ -61,6 +61,22 @@ def test_an_idle_engine_takes_at_once_and_batches_form_while_it_is_busy() -> Non
         assert [len(batch) for batch in engine.batches] == [1, 3]
 
     run(story)
+
+
+def test_what_waits_is_spread_over_the_idle_workers() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        engine.capacity = replace(engine.capacity, workers=2, in_flight=3)
+        engine.gate.clear()
+        asked = asyncio.create_task(batcher.submit(images(*range(1, 20)), soon()))
+        await until(lambda: len(engine.batches) == 3)
+        assert [len(batch) for batch in engine.batches] == [4, 4, 4]  # full for two workers, the third waits for one
+        engine.gate.set()
+        assert len(await asked) == 19
+        engine.batches.clear()
+        assert len(await batcher.submit(images(1, 2, 3), soon())) == 3
+        assert [len(batch) for batch in engine.batches] == [2, 1]
+
+    run(story, max_batch_size=4)
 
 
 def test_a_request_larger_than_a_batch_is_split() -> None:

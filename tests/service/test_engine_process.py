@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contract.records import Failure
-from service.engine_loading import best_batch, infer_checked
+from service.engine_loading import best_batch, infer_checked, together, warm_up
 from service.engine_process import OOM_SCORE
 from service.engine_wire import Batch, EngineImage, encode_frame, error_of, failure_of
 
@@ -27,6 +27,24 @@ class Answering:
 def test_the_smallest_batch_that_is_nearly_the_fastest_is_taken() -> None:
     assert best_batch({1: 0.010, 2: 0.012, 4: 0.020, 8: 0.039, 16: 0.078}) == 4
     assert best_batch({1: 0.010}) == 1
+
+
+def test_images_that_are_soon_done_cross_in_fours_and_slow_ones_alone() -> None:
+    assert [together(seconds) for seconds in (1e-6, 0.0035, 0.006, 0.01, 0.3)] == [4, 4, 2, 1, 1]
+
+
+@pytest.mark.parametrize(("most", "expected"), [(32, 4), (3, 3), (1, 1)])
+def test_the_warm_up_says_what_the_engine_takes(most: int, expected: int) -> None:
+    class Quick(Answering):
+        batch_sizes, workers, streams = (1,), 4, 2
+        clock = staticmethod(iter((5.0, 5.002)).__next__)
+
+        def seat(self) -> "Quick":
+            return self
+
+    capacity = warm_up(Quick(0.5), (8, 8), decode_s=0.001, most=most)
+    assert (capacity.workers, capacity.in_flight, capacity.batch_size) == (4, 6, expected)
+    assert capacity.image_seconds > 0.001
 
 
 @pytest.mark.parametrize("answers", [(0.5,), (0.5, float("nan")), (0.5, 1.5), (-0.1, 0.5)])
