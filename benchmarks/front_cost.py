@@ -1,10 +1,12 @@
 """What one request costs the server: processor time of the front process and of the engine process, per protocol.
 
-usage: python benchmarks/front_cost.py [--requests 4000] [--rounds 5] [--protocols rest ripen.v1 tf_serving]
+usage: python benchmarks/front_cost.py [--requests 4000] [--rounds 5] [--protocols rest ripen.v1 tf_serving bare_grpc]
 
 A real service on the ordinary path (leases, metrics, limits, request ids, timeouts), whose engine process does all but
-decode and infer. The image has 33 KB. Load comes from a process of its own (closed loop), which is not counted. Medians
-of the rounds, which go through all protocols and concurrencies in turn. Exits with 1 where a request costs too much.
+decode and infer. `bare_grpc` is grpc.aio alone, whose one method gives back the same bytes each time: what a Python
+server of gRPC costs at least on this machine. The image has 33 KB. Load comes from a process of its own (closed loop),
+which is not counted. Medians of the rounds, which go through all protocols and concurrencies in turn. Exits with 1
+where a request costs too much.
 """
 
 import argparse
@@ -33,7 +35,8 @@ from service import __main__ as service_main  # noqa: E402
 from service import engine  # noqa: E402
 
 CONCURRENCIES = (1, 8, 32)
-MOST_MS = {"rest": 0.25, "ripen.v1": 0.40, "tf_serving": 0.40}  # both processes
+MOST_MS = {"rest": 0.25, "ripen.v1": 0.40, "tf_serving": 0.40, "bare_grpc": float("inf")}  # both processes
+CLASSIFY = "/ripen.v1.Classifier/Classify"
 COMMENT_BYTES = 33_000
 WARM_UP = 300
 
@@ -43,6 +46,9 @@ def main() -> int:
     if sys.argv[1:] == ["serve"]:
         engine.MODULE = "benchmarks.empty_engine"
         return service_main.main([])
+    if sys.argv[1:2] == ["bare"]:
+        asyncio.run(serve_bare())
+        return 0
     if sys.argv[1:2] == ["drive"]:
         asyncio.run(drive(json.loads(sys.argv[2])))
         return 0
@@ -54,9 +60,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         service_process.publish(home, 1, bias=0.5)
-        with served(home) as process:
+        with served(home) as process, bare() as bare_process:
             process.wait_for(process.ready)
-            return report(measure(process, options))
+            return report(measure(process, bare_process, options))
 
 
 @contextlib.contextmanager
@@ -75,8 +81,35 @@ def served(home: Path) -> Iterator[service_process.Process]:
         popen.kill()
 
 
+@contextlib.contextmanager
+def bare() -> Iterator[tuple[int, str]]:
+    """The process id and address of a server that is nothing but grpc.aio."""
+    with subprocess.Popen([sys.executable, __file__, "bare"], stdout=subprocess.PIPE, text=True) as popen:
+        assert popen.stdout is not None
+        yield popen.pid, popen.stdout.readline().strip()
+        popen.kill()
+
+
+async def serve_bare() -> None:
+    """Answer Classify with constant bytes until killed."""
+    answer = ripen_v1_pb2.ClassifyResponse(
+        predictions=[ripen_v1_pb2.Prediction(label="orange", probability=0.5)]
+    ).SerializeToString()
+
+    async def classify(_request: bytes, _context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
+        return answer
+
+    service, _, method = CLASSIFY[1:].partition("/")
+    server = grpc.aio.server()
+    handlers = {method: grpc.unary_unary_rpc_method_handler(classify)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    print(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", flush=True)
+    await server.start()
+    await server.wait_for_termination()
+
+
 def measure(
-    process: service_process.Process, options: argparse.Namespace
+    process: service_process.Process, bare_process: tuple[int, str], options: argparse.Namespace
 ) -> dict[tuple[str, int], tuple[float, float, float]]:
     """Per protocol and concurrency the medians: ms of the front and of the engine per request, requests per second."""
     found: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
@@ -86,8 +119,9 @@ def measure(
     cases = list(itertools.product(options.protocols, CONCURRENCIES))
     for _, (protocol, concurrency) in itertools.product(range(options.rounds), cases):
         order = {"protocol": protocol, "concurrency": concurrency, "requests": options.requests, "image": str(image)}
-        order |= {"address": f"127.0.0.1:{port}" if protocol == "rest" else process.grpc_address}
-        found.setdefault((protocol, concurrency), []).append(one_round(process.popen.pid, order))
+        pid, address = bare_process if protocol == "bare_grpc" else (process.popen.pid, process.grpc_address)
+        order |= {"address": f"127.0.0.1:{port}" if protocol == "rest" else address}
+        found.setdefault((protocol, concurrency), []).append(one_round(pid, order))
     return {case: tuple(map(statistics.median, zip(*rounds, strict=True))) for case, rounds in found.items()}
 
 
@@ -147,7 +181,7 @@ def parent(stat: Path) -> int:
 async def drive(order: dict[str, object]) -> None:
     """The load: warm up, say so, wait for a line, send, say how long it took."""
     image, address = Path(str(order["image"])).read_bytes(), str(order["address"])  # noqa: ASYNC240  # before the load
-    make = {"rest": rest_sender, "ripen.v1": ripen_sender, "tf_serving": tf_serving_sender}[str(order["protocol"])]
+    make = {"rest": rest_sender, "tf_serving": tf_serving_sender}.get(str(order["protocol"]), ripen_sender)
     senders = [await make(address, image) for _ in range(int(str(order["concurrency"])))]
     loop = asyncio.get_running_loop()
 
@@ -214,7 +248,7 @@ async def ripen_sender(address: str, image: bytes) -> Callable[[], Awaitable[Non
     """Classify of ripen.v1."""
     channel = CHANNELS.setdefault(address, grpc.aio.insecure_channel(address))
     request = ripen_v1_pb2.ClassifyRequest(images=[ripen_v1_pb2.Image(data=image)]).SerializeToString()
-    call = channel.unary_unary("/ripen.v1.Classifier/Classify")
+    call = channel.unary_unary(CLASSIFY)
 
     async def send() -> None:
         await call(request, timeout=30)

@@ -19,15 +19,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
-import msgspec
 import numpy as np
 
 from backends.database import SqlDatabase
 from backends.storage import ObjectStorage
-from benchmarks import bench_versions, machine, ripen_server
+from benchmarks import bench_versions, machine, promises, ripen_server
 from benchmarks.bench_versions import BenchVersions
 from benchmarks.machine import Machine
 from benchmarks.process_tree import ProcessTree
+from benchmarks.promises import Line
 from benchmarks.ripen_server import RunningRipen
 from contract import artifact, openvino_model
 from contract.openvino_model import Precision
@@ -39,7 +39,6 @@ from ripen.bench_load import run_load
 from ripen.bench_plan import ClosedLoop, OpenLoop, Plan, Target
 from ripen.bench_result import LoadResult
 
-RESULT = Path(__file__).with_name("results") / "swap.json"
 LEAST_REQUESTS = 6000
 CAPACITY_S, STEADY_S, PAUSE_S, WARM_UP_S = 8.0, 15.0, 3.0, 3.0
 AFTERWARDS_S = 1.0  # of a swap's window, after the new version was seen to answer
@@ -72,15 +71,6 @@ class Swap:
 
 
 @dataclass(frozen=True)
-class Line:
-    """One promise, and what came of it."""
-
-    promise: str
-    seen: str
-    holds: bool
-
-
-@dataclass(frozen=True)
 class Result:
     """What is written down. Times are milliseconds, of answers from the moment a request was due."""
 
@@ -103,8 +93,8 @@ class Result:
     lines: tuple[Line, ...] = ()
 
 
-def main() -> None:
-    """Measure, print, write, and say by the exit status whether all lines hold."""
+def main() -> int:
+    """Measure, print, write; 1 where a promised line falls short."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--model", default="MobileNetV2")
@@ -119,9 +109,7 @@ def main() -> None:
             measured = asyncio.run(measure(service, versions, numbers, precision))
     result = replace(measured, lines=judge(measured))
     tell(result)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1))
-    sys.exit(0 if all(line.holds for line in result.lines) else 1)
+    return promises.finish("swap", result, result.lines)
 
 
 # Versions
@@ -339,9 +327,7 @@ def tell(result: Result) -> None:
         f"{min(result.swap_seconds):.1f}-{max(result.swap_seconds):.1f} s; p50 {result.steady_p50_ms:.1f} ms steady, "
         f"{result.swap_p50_ms:.1f} ms while swapping, longest {result.longest_ms:.0f} ms"
     )
-    for line in result.lines:
-        print(f"{'holds ' if line.holds else 'FAILS '} {line.promise}: {line.seen}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
