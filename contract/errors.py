@@ -52,6 +52,8 @@ RipenError
 └── AddressInUse              a port that the service should listen on is taken
 """
 
+import functools
+
 
 class RipenError(Exception):
     """Root of the tree. The message says what came, what was expected and how to mend it."""
@@ -59,12 +61,16 @@ class RipenError(Exception):
     @property
     def code(self) -> str:
         """The stable machine-readable name: the class name in snake_case, for example `invalid_image`."""
-        name = type(self).__name__
-        return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+        return _snake_case(type(self).__name__)
 
     @property
     def message(self) -> str:
         return str(self)
+
+
+@functools.cache
+def _snake_case(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
 
 
 class InvalidInput(RipenError):

@@ -86,7 +86,7 @@ class Settings:
         max_batch_size: images per inference, 1-256.
         queue_size: images that may wait per version before requests are refused, 1-100000.
         batching_parameters_file: TensorFlow Serving's; its limits go before max_batch_size and queue_size.
-        queue_wait_s: how long an image may have to wait, once 64 wait, before requests are refused.
+        queue_wait_s: how long an image may have to wait, once 32 are under way, before requests are refused.
         request_timeout_s: cap on a request's time, and the time of one that names none.
         drain_timeout_s: how long a stopping service waits for its requests; a version waits request_timeout_s at least.
         load_timeout_s: how long a version may take to load and warm up.
@@ -125,7 +125,7 @@ class Settings:
     watch_slowdown: float = _real(3.0, 1, 1000)
     max_batch_size: int = _whole(32, 1, 256)
     queue_size: int = _whole(512, 1, 100_000)
-    queue_wait_s: float = _real(0.25, 0.01, 3600)
+    queue_wait_s: float = _real(0.15, 0.01, 3600)
     batching_parameters_file: Path | None = _text("", _optional_path, "a file")
     request_timeout_s: float = _real(30.0, 0.1, 3600)
     drain_timeout_s: float = _real(20.0, 0, 3600)

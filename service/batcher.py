@@ -21,7 +21,8 @@ from service.metrics import Metrics
 
 BATCH_BYTES = 32 * 2**20  # a batch that has as many takes no further image: packing blocks the event loop
 WAITING_BYTES = 256 * 2**20  # or one whole request, where the service accepts larger ones
-ALWAYS_WAITING = 64  # so many images may wait however slow the network is: 32 clients that each wait for their answer
+ALWAYS_TAKEN = 32  # so many images may be under way however slow the network is: 32 clients that wait are no overload
+SAFETY = 1.2  # of the estimate against a deadline: who is taken in and then late has cost others their answers
 NEW_SHARE = 0.05  # of the newest measurement in the estimate of the time per image
 
 STOPPED = "The version was stopped before it answered; send the request again."
@@ -63,7 +64,8 @@ class Batcher:
 
     Args:
         engine: answers the batches; its capacity says how many at once, and of how many images.
-        settings: `queue_size` images may wait, of WAITING_BYTES or `max_request_bytes` in all, and for `queue_wait_s`.
+        settings: `queue_size` images may wait, of WAITING_BYTES or `max_request_bytes` in all, and beyond ALWAYS_TAKEN
+            for `queue_wait_s`.
         metrics, model, version: where the phases, batch sizes and queue depth are counted.
     """
 
@@ -80,6 +82,7 @@ class Batcher:
         self._images_sent = 0
         self._image_s: float | None = None  # time per image while there is always work; None: as the engine says
         self._answered_at = 0.0
+        self._alone = True  # the newest batch had the engine to itself so far
         self._waking: asyncio.Task[None] | None = None
         metrics.watch_queue_depth(model, version, lambda: len(self._waiting))
 
@@ -131,22 +134,26 @@ class Batcher:
                 f"{len(self._waiting)} images are waiting and {count} more came; at most "
                 f"{self._settings.queue_size} may wait (RIPEN_QUEUE_SIZE). Send the request again later."
             )
-        wait_s = self.wait_s
-        most_s = left_s
-        if len(self._waiting) >= ALWAYS_WAITING:
-            most_s = min(left_s, self._settings.queue_wait_s)
-        if wait_s <= most_s or not self._images_sent:
-            return None
-        return Overloaded(
-            f"An answer would take about {wait_s:.2g} s and may take {most_s:.2g} s (the request's time, or "
-            "RIPEN_QUEUE_WAIT_S). Send the request again later."
-        )
+        ahead = len(self._waiting) + self._images_sent
+        if not self._images_sent:
+            return None  # an idle engine takes what it can
+        if (needed_s := SAFETY * (ahead + count) * self.image_s) > left_s:
+            return Overloaded(
+                f"An answer would take up to {needed_s:.2g} s and has {left_s:.2g} s left of the request's time. Send "
+                "the request again later, or give it more time."
+            )
+        most_s = self._settings.queue_wait_s
+        if ahead >= ALWAYS_TAKEN and (wait_s := ahead * self.image_s) > most_s:
+            return Overloaded(
+                f"An image would wait about {wait_s:.2g} s and may wait {most_s:.2g} s (RIPEN_QUEUE_WAIT_S). Send the "
+                "request again later."
+            )
+        return None
 
     @property
-    def wait_s(self) -> float:
-        """About how long an image that came now would wait, in seconds."""
-        image_s = self._engine.capacity.image_seconds if self._image_s is None else self._image_s
-        return (len(self._waiting) + self._images_sent) * image_s
+    def image_s(self) -> float:
+        """The time per image while there is always work, in seconds."""
+        return self._engine.capacity.image_seconds if self._image_s is None else self._image_s
 
     async def stop(self) -> None:
         """Whoever still waits, against all draining, gets EngineUnavailable."""
@@ -176,7 +183,7 @@ class Batcher:
         self._pump(asked=True)
 
     def _take(self, most: int) -> list[_Entry]:
-        """At most so many images whose callers still wait; expired ones never reach the engine."""
+        """At most so many images whose callers still wait; what would be late never reaches the engine."""
         now = self._loop.time()
         taken: list[_Entry] = []
         taken_bytes = 0
@@ -185,6 +192,10 @@ class Batcher:
             self._remove(entry)
             if entry.deadline <= now or entry.answer.done():
                 continue  # its caller's own timer or cancellation is about to tell it
+            needed_s = (self._images_sent + len(taken) + 1) * self.image_s
+            if self._images_sent and needed_s > entry.deadline - now:
+                _fail((entry,), DeadlineExceeded(f"The answer would take {needed_s:.2g} s more, which is too late."))
+                continue
             self._metrics.observe_phase("queue", now - entry.queued_at)
             taken.append(entry)
             taken_bytes += len(entry.image.data)
@@ -196,7 +207,8 @@ class Batcher:
         except RipenError as error:
             _fail(entries, error)
             return
-        if not self._batches:
+        self._alone = not self._batches
+        if self._alone:
             self._answered_at = self._loop.time()
         self._batches.add(batch)
         self._images_sent += len(entries)
@@ -227,11 +239,15 @@ class Batcher:
                 entry.answer.set_result(error_of(outcome) if isinstance(outcome, Failure) else outcome)
 
     def _measure(self, count: int) -> None:
-        """Follow the time per image, by the time between answers while there was work for every place of the engine."""
+        """Follow the time per image, by the time between answers while there was work for every place of the engine.
+
+        A batch that had the engine to itself may only show that it is faster: too high an estimate would refuse
+        whatever could correct it.
+        """
         now = self._loop.time()
         image_s, self._answered_at = (now - self._answered_at) / count, now
-        if self._waiting:
-            before = self._engine.capacity.image_seconds if self._image_s is None else self._image_s
+        before = self.image_s
+        if self._waiting or (self._alone and image_s < before):
             self._image_s = before + NEW_SHARE * (image_s - before)
 
     def _remove(self, entry: _Entry) -> None:

@@ -12,7 +12,7 @@ from contract.errors import DeadlineExceeded, ImageTooLarge, InvalidRequest, Ove
 from contract.images import Pixels, refuse_size
 from contract.records import Prediction
 from contract.settings import Settings
-from service.batcher import ALWAYS_WAITING
+from service.batcher import ALWAYS_TAKEN
 from service.engine_wire import EngineImage
 from service.loaded_version import LoadedVersion
 from service.metrics import Metrics
@@ -67,21 +67,15 @@ class Predictor:
             model: its name; None where only the images' message says it, which then must hold for every model.
             version, timeout_s: as in PredictRequest.
         """
-        if self._in_flight < ALWAYS_WAITING:
+        if self._in_flight < ALWAYS_TAKEN:
             return None
         models = self._versions.known_models() if model is None else [model]
-        refusals = [self._too_late(each, version, timeout_s) for each in models]
+        left_s = self._seconds_left(timeout_s)
+        refusals = [self._versions.too_late(each, version, left_s) for each in models]
         refusal = refusals[0] if refusals and None not in refusals else None
         if refusal is not None:
             self._metrics.count_rejection(refusal.code)
         return refusal
-
-    def _too_late(self, model: str, version: int | None, timeout_s: float | None) -> Overloaded | None:
-        try:
-            with self._versions.lease(model, version) as leased:
-                return leased.too_late(self._seconds_left(timeout_s))
-        except RipenError:
-            return None  # `predict` says why
 
     async def predict(self, request: PredictRequest) -> Answer:
         """Answer one request.

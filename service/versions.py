@@ -15,6 +15,7 @@ from contract.errors import (
     BrokenVersion,
     GoldenMismatch,
     NoRoom,
+    Overloaded,
     RipenError,
     UnknownModel,
     VersionCorrupt,
@@ -75,6 +76,13 @@ class Versions:
             UnknownModel, UnknownVersion, NoLiveVersion, EngineUnavailable
         """
         return self._model(model).find(version).hold()
+
+    def too_late(self, model: str, version: int | None, left_s: float) -> Overloaded | None:
+        """Why a request that came now, with `left_s` to go, would not be answered in time; None: `lease` may tell."""
+        try:
+            return self._model(model).find(version).too_late(left_s)
+        except RipenError:
+            return None
 
     def swaps(self) -> tuple[Swap, ...]:
         """Each model's last swap, where a rollback would undo it at once."""

@@ -259,12 +259,28 @@ def test_what_cannot_be_answered_in_time_is_refused_when_it_comes() -> None:
         first = await busy(engine, batcher)
         second = asyncio.create_task(batcher.submit(images(2), soon()))
         await queue_depth(metrics, 1)
-        assert batcher.wait_s == 2.0
-        with pytest.raises(Overloaded, match=r"would take about 2 s and may take 1.5 s"):
-            await batcher.submit(images(3), soon(1.5))
+        with pytest.raises(Overloaded, match=r"would take up to 3.6 s and has 3.5 s left"):
+            await batcher.submit(images(3), soon(3.5))
         engine.gate.set()
         assert [await first, await second] == [[0.01], [0.02]]
         assert await batcher.submit(images(3), soon(0.5)) == [0.03]  # an idle engine takes what it can
+
+    run(story)
+
+
+def test_what_would_be_late_never_reaches_the_engine() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        engine.capacity = replace(engine.capacity, image_seconds=0.001, in_flight=2, batch_size=1)
+        engine.gate.clear()
+        first = [asyncio.create_task(batcher.submit(images(1), soon())) for _ in range(2)]
+        late = asyncio.create_task(batcher.submit(images(2), soon(20)))
+        await queue_depth(metrics, 1)
+        engine.capacity = replace(engine.capacity, image_seconds=40.0)  # slower than it seemed when they were taken in
+        engine.gate.set()
+        with pytest.raises(DeadlineExceeded, match="too late"):
+            await late
+        assert [await each for each in first] == [[0.01], [0.01]]
+        assert len(engine.batches) == 2
 
     run(story)
 
@@ -273,7 +289,7 @@ def test_a_long_queue_is_bounded_by_its_wait_and_a_short_one_by_deadlines_alone(
     async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
         engine.capacity = replace(engine.capacity, image_seconds=0.1)
         first = await busy(engine, batcher)
-        most = batcher_module.ALWAYS_WAITING
+        most = batcher_module.ALWAYS_TAKEN - 1
         waiting = [asyncio.create_task(batcher.submit(images(1), soon())) for _ in range(most)]
         await queue_depth(metrics, most)
         with pytest.raises(Overloaded, match="RIPEN_QUEUE_WAIT_S"):
@@ -301,9 +317,24 @@ def test_the_time_per_image_follows_what_is_measured_under_load() -> None:
     async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
         engine.capacity = replace(engine.capacity, image_seconds=10.0, batch_size=1)
         await asyncio.gather(*(batcher.submit(images(1), soon(10_000)) for _ in range(60)))
-        first = await busy(engine, batcher)
-        assert batcher.wait_s < 2.0
+        assert batcher.image_s < 1.0
+
+    run(story, queue_wait_s=3600.0)
+
+
+def test_a_lone_batch_may_lower_the_time_per_image_and_never_raise_it() -> None:
+    async def story(engine: GatedEngine, batcher: Batcher, metrics: Metrics) -> None:
+        engine.capacity = replace(engine.capacity, image_seconds=10.0)
+        for _ in range(60):  # each alone: what comes second would be refused
+            await batcher.submit(images(1), soon())
+        assert batcher.image_s < 1.0
+        engine.capacity = replace(engine.capacity, image_seconds=1e-9)
+        low = batcher.image_s
+        engine.gate.clear()
+        slow = asyncio.create_task(batcher.submit(images(1), soon()))
+        await asyncio.sleep(2 * low)
         engine.gate.set()
-        await first
+        await slow
+        assert batcher.image_s == low
 
     run(story)
