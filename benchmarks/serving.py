@@ -2,9 +2,10 @@
 
 usage: python -m benchmarks.serving [--photos FOLDER] [--models MobileNetV2 ...] [--quick]      (`make bench-serving`)
 
-Each round measures every limit, Ripen at every precision, and, in the first rounds, TensorFlow and every peer; servers run one at a
-time and are asked over loopback with 1, 8 and 32 requests under way. Prints the table and which promised lines hold,
-writes benchmarks/results/serving.json and serving.svg (not where --quick), and exits 1 where a line falls short.
+Each round measures every limit, Ripen at every precision, and, in the first rounds, TensorFlow and every peer; servers
+run one at a time and are asked over loopback with 1, 8 and 32 requests under way. Prints the table and which promised
+lines hold, writes benchmarks/results/serving.json and serving.svg (not where --quick), and exits 1 where a line falls
+short.
 """
 
 import argparse

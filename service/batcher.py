@@ -16,8 +16,9 @@ from typing import Protocol
 from contract.errors import DeadlineExceeded, EngineUnavailable, Overloaded, RipenError
 from contract.records import Failure
 from contract.settings import Settings
-from service.engine_wire import BatchResult, Capacity, EngineImage, error_of
+from service.engine_wire import BatchResult, Capacity, EngineDied, EngineImage, error_of
 from service.metrics import Metrics
+from service.quarantine import Quarantine
 
 BATCH_BYTES = 32 * 2**20  # a batch that has as many takes no further image: packing blocks the event loop
 WAITING_BYTES = 256 * 2**20  # or one whole request, where the service accepts larger ones
@@ -33,7 +34,7 @@ class BatchEngine(Protocol):
     """What answers batches.
 
     `available` returns once it can, or knows that it cannot for now, which is when `up` is true; `infer` raises
-    EngineUnavailable, at once or later, when it has none or it dies.
+    EngineUnavailable, at once or later, when it has none, and EngineDied when it ends with them.
     """
 
     @property
@@ -84,6 +85,8 @@ class Batcher:
         self._answered_at = 0.0
         self._alone = True  # the newest batch had the engine to itself so far
         self._waking: asyncio.Task[None] | None = None
+        self._quarantine = Quarantine()
+        self._suspect_sent = False  # alone: nothing else is sent before its answer
         metrics.watch_queue_depth(model, version, lambda: len(self._waiting))
 
     async def submit(self, images: Sequence[EngineImage], deadline: float) -> list[float | RipenError]:
@@ -94,7 +97,8 @@ class Batcher:
             deadline: on the event loop's clock.
 
         Returns:
-            Per image, in order: P(`classes[1]`), or the error of this image alone.
+            Per image, in order: P(`classes[1]`), or the error of this image alone; InvalidImage also where the engine
+            did not survive it.
 
         Raises:
             Overloaded: they do not fit into the queue or into the time; at once, without waiting.
@@ -105,8 +109,11 @@ class Batcher:
         now = self._loop.time()
         entries = [_Entry(image, deadline, now) for image in images]
         for entry in entries:
+            if (poisoned := self._quarantine.refusal(entry.image)) is not None:
+                entry.answer.set_result(poisoned)
+                continue
             self._waiting[entry] = None
-        self._waiting_bytes += _size_bytes(images)
+            self._waiting_bytes += len(entry.image.data)
         timer = self._loop.call_at(deadline, _expire, entries)
         try:
             self._pump()
@@ -169,13 +176,15 @@ class Batcher:
     def _pump(self, *, asked: bool = False) -> None:
         """Send what waits to the free places of the engine; if it was just `asked` for one, whatever came of that."""
         capacity = self._engine.capacity
-        while self._waiting and len(self._batches) < capacity.in_flight:
+        while self._waiting and len(self._batches) < capacity.in_flight and not self._suspect_sent:
             if not (asked or self._engine.up):
                 self._waking = self._waking or asyncio.create_task(self._wake())
                 return
             idle = max(1, capacity.workers - len(self._batches))
-            if entries := self._take(min(capacity.batch_size, ceil(len(self._waiting) / idle))):
-                self._send(entries)
+            entries = self._take(min(capacity.batch_size, ceil(len(self._waiting) / idle)))
+            if not entries:
+                return
+            self._send(entries)
 
     async def _wake(self) -> None:
         await self._engine.available()
@@ -183,12 +192,19 @@ class Batcher:
         self._pump(asked=True)
 
     def _take(self, most: int) -> list[_Entry]:
-        """At most so many images whose callers still wait; what would be late never reaches the engine."""
+        """At most so many images whose callers still wait; what would be late never reaches the engine.
+
+        None where nothing waits any more, or where a suspect is next and the engine has work.
+        """
         now = self._loop.time()
         taken: list[_Entry] = []
         taken_bytes = 0
         while self._waiting and len(taken) < most and taken_bytes < BATCH_BYTES:
             entry = next(iter(self._waiting))
+            if self._quarantine.suspects(entry.image):
+                if taken or self._batches:
+                    break
+                most = 1
             self._remove(entry)
             if entry.deadline <= now or entry.answer.done():
                 continue  # its caller's own timer or cancellation is about to tell it
@@ -207,6 +223,7 @@ class Batcher:
         except RipenError as error:
             _fail(entries, error)
             return
+        self._suspect_sent = self._quarantine.suspects(entries[0].image)
         self._alone = not self._batches
         if self._alone:
             self._answered_at = self._loop.time()
@@ -217,8 +234,13 @@ class Batcher:
     def _answered(self, entries: list[_Entry], batch: "asyncio.Future[BatchResult]") -> None:
         self._batches.discard(batch)
         self._images_sent -= len(entries)
+        self._suspect_sent = False
         try:
             self._deliver(entries, batch.result())
+            self._quarantine.acquit(entry.image for entry in entries)
+        except EngineDied as error:
+            self._quarantine.blame(entry.image for entry in entries)
+            _fail(entries, EngineUnavailable(error.message))
         except RipenError as error:
             _fail(entries, error)
         except asyncio.CancelledError:
@@ -231,7 +253,7 @@ class Batcher:
 
     def _deliver(self, entries: list[_Entry], result: BatchResult) -> None:
         self._measure(len(entries))
-        self._metrics.observe_batch(len(entries))
+        self._metrics.observe_batch(sum(not isinstance(each, Failure) for each in result.outcomes))
         self._metrics.observe_phase("decode", result.decode_seconds)
         self._metrics.observe_phase("infer", result.infer_seconds)
         for entry, outcome in zip(entries, result.outcomes, strict=True):

@@ -14,7 +14,16 @@ from contract.artifact import Manifest
 from contract.errors import EngineUnavailable, LoadFailed
 from service.engine_connection import EngineConnection
 from service.engine_priority import giving_way
-from service.engine_wire import Batch, BatchResult, Capacity, EngineImage, LoadOrder, LoadReport, error_of
+from service.engine_wire import (
+    Batch,
+    BatchResult,
+    Capacity,
+    EngineDied,
+    EngineImage,
+    LoadOrder,
+    LoadReport,
+    error_of,
+)
 
 MODULE = "service.engine_process"
 STOP_GRACE_S = 2.0
@@ -87,8 +96,8 @@ class Engine:
         """Ask for the answers to one batch. Several may be under way at once.
 
         Raises:
-            EngineUnavailable: the process has ended; in the future, it ended before it answered, or the whole batch
-                failed in it.
+            EngineUnavailable: the process has ended; in the future, the whole batch failed in it, or, as EngineDied, it
+                ended before it answered.
         """
         if self.ended.is_set():
             raise EngineUnavailable("The engine process has ended; it is being restarted.")
@@ -157,6 +166,6 @@ class Engine:
         ]
         for answer in (*waiting, self._reported):
             if not answer.done():
-                answer.set_exception(EngineUnavailable("The engine process ended before it answered; send it again."))
+                answer.set_exception(EngineDied("The engine process ended before it answered; send it again."))
                 answer.exception()  # its caller may have gone
         self._waiting.clear()

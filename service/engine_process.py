@@ -21,7 +21,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from contract.errors import InvalidImage, LoadFailed, RipenError
+from contract.errors import DeadlineExceeded, InvalidImage, LoadFailed, RipenError
 from contract.images import ImageLimits, Pixels, decode_resized
 from contract.ports import Seat
 from contract.records import Failure
@@ -39,6 +39,7 @@ from service.engine_wire import (
 )
 
 OOM_SCORE = 300  # of 1000: as if it used 30 % more of the memory than it does
+LATE = failure_of(DeadlineExceeded("The request's time ran out before the image's turn came."))
 
 
 class EngineProcess:
@@ -127,6 +128,8 @@ def _stack(images: list[Pixels]) -> Pixels:
 
 def _decode(image: EngineImage, size: tuple[int, int], limits: ImageLimits) -> Pixels | Failure:
     height, width = size
+    if image.deadline < time.monotonic():
+        return LATE
     if not image.encoded:
         return np.frombuffer(image.data, np.uint8).reshape(height, width, 3)
     try:

@@ -4,6 +4,7 @@ Frames over a stream socket: 8 bytes big-endian length, then MessagePack. The pa
 LoadReport; then Batches and BatchResults with the same `id`, in any order. Either end going away ends the other.
 """
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -65,10 +66,14 @@ class LoadReport:
 
 @dataclass(frozen=True)
 class EngineImage:
-    """One image: an encoded file, or the raw (H, W, 3) uint8 pixels of the version's own size."""
+    """One image: an encoded file, or the raw (H, W, 3) uint8 pixels of the version's own size.
+
+    From `deadline` on, which is of `time.monotonic`, one clock for all processes, nobody waits for its answer.
+    """
 
     data: bytes
     encoded: bool
+    deadline: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,10 @@ class BatchResult:
     failure: Failure | None = None
     decode_seconds: float = 0.0
     infer_seconds: float = 0.0
+
+
+class EngineDied(EngineUnavailable):
+    """The engine ended while it had the images; clients hear of an EngineUnavailable."""
 
 
 Message = LoadOrder | LoadReport | Batch | BatchResult

@@ -147,7 +147,9 @@ class Metrics:
         self._phase_seconds.of(phase).observe(seconds)
 
     def observe_batch(self, size: int) -> None:
-        self._batch_size.of().observe(size)
+        """Count a batch by how many of its images reached the runtime, if any did."""
+        if size:
+            self._batch_size.of().observe(size)
 
     def observe_score(self, model: str, version: int, probability: float) -> None:
         self._score.of(model, str(version)).observe(probability)

@@ -87,7 +87,8 @@ class Predictor:
         """
         with self._counted(), self._versions.lease(request.model, request.version) as version:
             deadline = self._deadline(request)
-            images = _engine_images(request.images, version.manifest, min(MAX_IMAGES, self._settings.queue_size))
+            most = min(MAX_IMAGES, self._settings.queue_size)
+            images = _engine_images(request.images, version.manifest, most, deadline)
             outcomes = await self._infer(version, images, deadline)
             predictions = tuple(self._decide(outcome, version.manifest) for outcome in outcomes)
             return Answer(request.model, version.manifest.version, version.manifest.classes, predictions)
@@ -137,7 +138,9 @@ def _refusal(image: EngineImage, max_bytes: int) -> ImageTooLarge | None:
     return refuse_size(image.data, max_bytes) if image.encoded else None
 
 
-def _engine_images(images: Sequence[bytes] | Pixels, manifest: Manifest, most: int) -> list[EngineImage]:
+def _engine_images(
+    images: Sequence[bytes] | Pixels, manifest: Manifest, most: int, deadline: float
+) -> list[EngineImage]:
     """The images as they cross to the engine; raises InvalidRequest where they cannot."""
     if isinstance(images, np.ndarray):
         height, width = manifest.image_size
@@ -149,5 +152,5 @@ def _engine_images(images: Sequence[bytes] | Pixels, manifest: Manifest, most: i
     if not 1 <= len(images) <= most:
         raise InvalidRequest(f"The request has {len(images)} images; expected 1 to {most}.")
     if isinstance(images, np.ndarray):
-        return [EngineImage(image.tobytes(), encoded=False) for image in images]
-    return [EngineImage(image, encoded=True) for image in images]
+        return [EngineImage(image.tobytes(), encoded=False, deadline=deadline) for image in images]
+    return [EngineImage(image, encoded=True, deadline=deadline) for image in images]

@@ -10,8 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from installation import Installation
+
+from contract.parity import Parity, ParityPolicy, objections
+from retrain.runtime_parity import describe
 
 PHOTOS = Path(os.environ.get("PHOTOS", "absent"))
 WEIGHTS = Path(os.environ.get("KERAS_HOME", "absent")) / "models" / "mobilenet_2_5_224_tf_no_top.h5"
@@ -37,6 +41,17 @@ def test_the_guide_fine_tunes_from_imagenet_weights(ripen: Installation) -> None
     assert version["metrics"]["accuracy"] >= 0.88  # a plain Keras script ends at 0.905
     network = ripen.http.get("/api/v1/versions/1").json()["manifest"]["network"]
     assert (network["backbone"], network["weights"]) == ("MobileNet", "imagenet")
+
+
+def test_the_parity_report(ripen: Installation) -> None:
+    detail = ripen.http.get("/api/v1/versions/1").json()
+    reports = {name: msgspec.convert(each, Parity) for name, each in detail["manifest"]["parity"].items()}
+    for name, parity in reports.items():
+        print(describe(name, parity))
+    assert reports["openvino-f32"].max_difference < 1e-3
+    served = detail["status"]["runtime"]
+    print(f"served on {served}")
+    assert not objections(reports[served], ParityPolicy())
 
 
 def test_tensorflow_serves_the_folder_from_jpeg_bytes(ripen: Installation) -> None:
