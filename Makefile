@@ -35,13 +35,13 @@ photos: environment  ## on real photos, 2 minutes: make photos PHOTOS=<dataset f
 benchmark-retraining: environment  ## the guide by Ripen and as a plain Keras script, 2 minutes: PHOTOS=... KERAS_HOME=...
 	KERAS_HOME=$(KERAS_HOME) $(BIN)/python benchmarks/retraining.py $(PHOTOS)
 
-bench-serving: environment  ## limits, Ripen and peers, 1 h 40 min: PHOTOS=<200 JPEGs>, or OPTIONS="--quick --models MobileNetV2", 6 minutes
+bench-serving: environment  ## limits, Ripen and peers, 1 h 30 min: PHOTOS=<200 JPEGs>, or OPTIONS="--quick --models MobileNetV2", 6 minutes
 	$(BIN)/python -m benchmarks.serving $(if $(PHOTOS),--photos $(PHOTOS)) $(OPTIONS)
 
-bench-swap: environment  ## 20 swaps under load, 5 minutes (once 3 more to make the versions): are they noticed? PHOTOS=...
+bench-swap: environment  ## 20 swaps under load, 3 minutes (once 3 more to make the versions): are they noticed? PHOTOS=...
 	$(BIN)/python -m benchmarks.swap $(if $(PHOTOS),--photos $(PHOTOS))
 
-bench-overload: environment  ## five times capacity, 8 minutes: is what can be answered still answered? PHOTOS=...
+bench-overload: environment  ## five times capacity, 7 minutes: is what can be answered still answered? PHOTOS=...
 	$(BIN)/python -m benchmarks.overload $(if $(PHOTOS),--photos $(PHOTOS))
 
 environment: $(VENV)/.installed

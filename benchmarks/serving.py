@@ -4,8 +4,8 @@ usage: python -m benchmarks.serving [--photos FOLDER] [--models MobileNetV2 ...]
 
 Each round measures every limit, Ripen at every precision, and, in the first rounds, TensorFlow and every peer; servers
 run one at a time and are asked over loopback with 1, 8 and 32 requests under way. Prints the table and which promised
-lines hold, writes benchmarks/results/serving.json and serving.svg (not where --quick), and exits 1 where a line falls
-short.
+lines hold and writes benchmarks/results/serving-<network>.json and .svg (elsewhere where --quick), after each network;
+exits 1 where a line falls short.
 """
 
 import argparse
@@ -66,37 +66,37 @@ class Options:
 
 
 class Bench:
-    """One run over all networks; `samples`, `starts` and `skipped` are what it found."""
+    """One network's run; `samples`, `starts`, `skipped` and `arrangements` are what it found."""
 
-    def __init__(self, options: Options, console: Console) -> None:
+    def __init__(self, backbone: str, options: Options, console: Console) -> None:
+        self.backbone = backbone
         self.options = options
         self.samples: dict[Case, list[Sample]] = defaultdict(list)
         self.starts: list[Start] = []
         self.skipped: dict[str, str] = {}
         self.arrangements: dict[str, str] = {}
         self._console = console
-        self._best: dict[tuple[str, RuntimeChoice, Precision], Arrangement] = {}
+        self._best: dict[tuple[RuntimeChoice, Precision], Arrangement] = {}
 
     def run(self) -> None:
-        """All rounds of all networks."""
-        for backbone in self.options.backbones:
-            versions = bench_versions.prepare(backbone, cache=self.options.cache, photos=self.options.photos)
-            for number in range(self.options.rounds):
-                self._console.print(f"{datetime.now(UTC):%H:%M:%S} {backbone}, round {number + 1}")
-                for runtime, precision in RUNTIMES:
-                    if runtime is RuntimeChoice.TENSORFLOW and number >= self.options.peer_rounds:
-                        continue  # nothing is promised of it
-                    self._measure_limit(versions, runtime, precision)
-                    self._measure_ripen(versions, runtime, precision)
-                if number < self.options.peer_rounds:
-                    self._measure_peers(versions)
+        """All rounds."""
+        versions = bench_versions.prepare(self.backbone, cache=self.options.cache, photos=self.options.photos)
+        for number in range(self.options.rounds):
+            self._console.print(f"{datetime.now(UTC):%H:%M:%S} {self.backbone}, round {number + 1}")
+            for runtime, precision in RUNTIMES:
+                if runtime is RuntimeChoice.TENSORFLOW and number >= self.options.peer_rounds:
+                    continue  # nothing is promised of it
+                self._measure_limit(versions, runtime, precision)
+                self._measure_ripen(versions, runtime, precision)
+            if number < self.options.peer_rounds:
+                self._measure_peers(versions)
 
     def _measure_limit(self, versions: BenchVersions, runtime: RuntimeChoice, precision: Precision) -> None:
         seconds = self.options.seconds_of(versions.backbone)
         images = versions.home.parent.parent / "images"
         side = bench_versions.SIDE
         order = Order(versions.folders[0], images, side, runtime, precision, ALONE, seconds=seconds)
-        key = (versions.backbone, runtime, precision)
+        key = (runtime, precision)
         if key not in self._best:
             self._best[key] = limits.find_best(order)
             self.arrangements[" ".join(key)] = str(self._best[key])
@@ -177,14 +177,22 @@ def main() -> int:
     for name in options.peers:
         peer = next(peer for peer in PEERS if peer.name == name)
         peer_servers.prepare_environment(peer, options.cache)
-    bench = Bench(options, console)
-    bench.run()
+    holds = True
+    for backbone in options.backbones:
+        bench = Bench(backbone, options, console)
+        bench.run()
+        holds &= _report(bench, console)
+    return 0 if holds else 1
+
+
+def _report(bench: Bench, console: Console) -> bool:
+    """Print and write what came of one network; whether all its lines hold."""
     rows = summarize(bench.samples)
     verdicts = judge(rows, bench.starts, [peer.name for peer in PEERS if peer.framework])
     _print_table(console, rows)
     _print_verdicts(console, verdicts)
     _write(bench, rows, verdicts)
-    return 0 if all(verdict.holds for verdict in verdicts) else 1
+    return all(verdict.holds for verdict in verdicts)
 
 
 def _read_options() -> Options:
@@ -217,14 +225,13 @@ def _print_table(console: Console, rows: Sequence[Row]) -> None:
         "p50 ms",
         "p99 ms",
     )
-    for backbone in dict.fromkeys(row.case.backbone for row in rows):
-        table = Table(*columns, title=f"{backbone} on {machine.describe()}")
-        for row in (row for row in rows if row.case.backbone == backbone):
-            case, rates = row.case, (row.images_per_s, row.lowest, row.highest)
-            told = (case.server, case.protocol, f"{case.runtime}-{case.precision}", str(case.concurrency or "best"))
-            times = (row.cpu_ms, row.p50_ms, row.p99_ms)
-            table.add_row(*told, *(f"{rate:.1f}" for rate in rates), *(f"{value:.2f}" for value in times))
-        console.print(table)
+    table = Table(*columns, title=f"{rows[0].case.backbone} on {machine.describe()}")
+    for row in rows:
+        case, rates = row.case, (row.images_per_s, row.lowest, row.highest)
+        told = (case.server, case.protocol, f"{case.runtime}-{case.precision}", str(case.concurrency or "best"))
+        times = (row.cpu_ms, row.p50_ms, row.p99_ms)
+        table.add_row(*told, *(f"{rate:.1f}" for rate in rates), *(f"{value:.2f}" for value in times))
+    console.print(table)
 
 
 def _print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
@@ -236,7 +243,7 @@ def _print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
 
 
 def _write(bench: Bench, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> None:
-    """The JSON, and the chart of the first network."""
+    """The JSON and the chart."""
     results = bench.options.results
     results.mkdir(parents=True, exist_ok=True)
     told = machine.describe()
@@ -251,8 +258,9 @@ def _write(bench: Bench, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> No
         "verdicts": verdicts,
         "falls_short": [verdict.line for verdict in verdicts if not verdict.holds],
     }
-    (results / "serving.json").write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1))
-    serving_chart.draw(results / "serving.svg", rows, told)
+    file = results / f"serving-{bench.backbone}.json"
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1))
+    serving_chart.draw(file.with_suffix(".svg"), rows, told)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The serving table's first network as a bar chart that README shows."""
+"""A network's serving table as a bar chart; README shows MobileNetV2's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +20,7 @@ def draw(file: Path, rows: Sequence[Row], machine: Machine) -> None:
     matplotlib.rcParams["svg.fonttype"] = "none"  # letters as text: a tenth of the size
     import matplotlib.pyplot as plt  # noqa: PLC0415
 
-    backbone = rows[0].case.backbone
-    chosen = _choose([row for row in rows if row.case.backbone == backbone])
+    chosen = _choose(rows)
     figure, axes = plt.subplots(figsize=(9, 0.3 * len(chosen) + 1.6), layout="constrained")
     places = range(len(chosen))
     rates = [row.images_per_s for row in chosen]
@@ -33,7 +32,8 @@ def draw(file: Path, rows: Sequence[Row], machine: Machine) -> None:
     axes.margins(x=0.1, y=0.01)
     axes.set_xlabel("images per second: median of the rounds, with the lowest and the highest", fontsize=8)
     axes.set_title(
-        f"{backbone} at 224, JPEG to probability\n{machine}, OpenVINO {machine.packages['openvino']}", fontsize=9
+        f"{rows[0].case.backbone} at 224, JPEG to probability\n{machine}, OpenVINO {machine.packages['openvino']}",
+        fontsize=9,
     )
     axes.bar_label(axes.containers[-1], [f"{rate:.0f}" for rate in rates], padding=6, fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
