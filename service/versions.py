@@ -11,15 +11,7 @@ from contextlib import AbstractContextManager
 
 from contract import artifact
 from contract.artifact import Manifest
-from contract.errors import (
-    BrokenVersion,
-    GoldenMismatch,
-    NoRoom,
-    Overloaded,
-    RipenError,
-    UnknownModel,
-    VersionCorrupt,
-)
+from contract.errors import BrokenVersion, GoldenMismatch, NoRoom, Overloaded, RipenError, UnknownModel, VersionCorrupt
 from contract.ports import Storage
 from contract.records import Aspiration, SwapChoice, VersionState
 from contract.settings import Settings
