@@ -1,7 +1,8 @@
 """The limits: decode and infer in process, without a server, in the best arrangement of these cores.
 
-A worker process is `python -m benchmarks.limits ORDER` (JSON). It loads, says `ready`, waits for a line, works for the
-given seconds and prints what it measured, so that two processes run at the same time.
+A worker process is `python -m benchmarks.limits ORDER` (JSON). It loads and says `ready`; for each line that it gets it
+works for the given seconds and prints what it measured, so that two processes run at the same time, or one in turns
+with a server.
 """
 
 import contextlib
@@ -59,6 +60,7 @@ class Arrangement:
 OPENVINO = (Arrangement(1, 1, CORES, 2), Arrangement(1, CORES, CORES, 2 * CORES), Arrangement(CORES, 1, 1, 1))
 TENSORFLOW = (Arrangement(1, 1, CORES, 2, batch=8), Arrangement(CORES, 1, 1, 1, batch=8))
 ALONE = Arrangement(1, 1, CORES, 1)  # the quickest for one image
+WARM_UP_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -100,20 +102,21 @@ def measure(order: Order) -> Limit:
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile("w+"))
         workers = [stack.enter_context(_worker(order, log)) for _ in range(order.arrangement.processes)]
-        for worker in workers:
-            assert worker.stdout is not None
-            if worker.stdout.readline() != "ready\n":
-                log.seek(0)
-                raise SystemExit(f"The limit of {order.folder} could not be measured:\n{log.read()[-2000:]}")
-        answers = [worker.communicate()[0] for worker in _started(workers)]
-    limits = [msgspec.json.decode(answer, type=Limit) for answer in answers]
+        limits = _ask(workers)
     rate = sum(limit.images_per_s for limit in limits)
     cpu_ms = sum(limit.cpu_ms * limit.images_per_s for limit in limits) / rate
     return Limit(rate, cpu_ms, median(limit.p50_ms for limit in limits))
 
 
-def work(order: Order) -> Limit:
-    """Decode and infer for the order's seconds, in this process."""
+@contextlib.contextmanager
+def in_turns(order: Order) -> Iterator[Callable[[], Limit]]:
+    """One worker process that measures whenever it is asked, and otherwise waits."""
+    with tempfile.TemporaryFile("w+") as log, _worker(order, log) as worker:
+        yield lambda: _ask([worker])[0]
+
+
+def work(order: Order) -> Iterator[Limit]:
+    """Load in this process, then decode and infer for the order's seconds, each time that the next limit is asked."""
     arrangement = order.arrangement
     images = [path.read_bytes() for path in sorted(order.images.glob("*.jpg"))]
     decode = DECODERS[order.decoder]
@@ -130,17 +133,17 @@ def work(order: Order) -> Limit:
             place += arrangement.batch
             latencies[number].append(time.perf_counter() - began)
 
-    _together(run, len(inferences), time.perf_counter() + 0.5)  # warm-up
-    for each in latencies:
-        each.clear()
+    _together(run, len(inferences), time.perf_counter() + WARM_UP_S)
     print("ready", flush=True)
-    sys.stdin.readline()
-    began, cpu = time.perf_counter(), time.process_time()
-    _together(run, len(inferences), began + order.seconds)
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    done = [latency for each in latencies for latency in each]
-    count = len(done) * arrangement.batch
-    return Limit(count / seconds, cpu / count * 1000, median(done) * 1000)
+    for _ in sys.stdin:
+        for each in latencies:
+            each.clear()
+        began, cpu = time.perf_counter(), time.process_time()
+        _together(run, len(inferences), began + order.seconds)
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        done = [latency for each in latencies for latency in each]
+        count = len(done) * arrangement.batch
+        yield Limit(count / seconds, cpu / count * 1000, median(done) * 1000)
 
 
 def _decode_ours(data: bytes, side: int) -> Pixels:
@@ -178,6 +181,7 @@ def _together(run: Callable[[int, float], None], count: int, until: float) -> No
 
 @contextlib.contextmanager
 def _worker(order: Order, log: IO[str]) -> "Iterator[subprocess.Popen[str]]":
+    """A worker process that is ready."""
     command = [sys.executable, "-m", "benchmarks.limits", msgspec.json.encode(order, enc_hook=str).decode()]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
     if order.arrangement.threads == 1:
@@ -186,26 +190,31 @@ def _worker(order: Order, log: IO[str]) -> "Iterator[subprocess.Popen[str]]":
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
     )
     try:
+        assert worker.stdout is not None
+        if worker.stdout.readline() != "ready\n":
+            log.seek(0)
+            raise SystemExit(f"The limit of {order.folder} could not be measured:\n{log.read()[-2000:]}")
         yield worker
     finally:
         worker.kill()
-        worker.wait()
+        worker.communicate()
 
 
-def _started(workers: "list[subprocess.Popen[str]]") -> "list[subprocess.Popen[str]]":
+def _ask(workers: "list[subprocess.Popen[str]]") -> list[Limit]:
     """All of them at the same moment."""
     for worker in workers:
         assert worker.stdin is not None
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    return workers
+    return [msgspec.json.decode(worker.stdout.readline(), type=Limit) for worker in workers if worker.stdout]
 
 
 def main() -> None:
     """Be a worker process."""
     cv2.setNumThreads(1)
     order = msgspec.json.decode(sys.argv[1], type=Order, dec_hook=lambda kind, value: kind(value))
-    print(msgspec.json.encode(work(order)).decode(), flush=True)
+    for limit in work(order):
+        print(msgspec.json.encode(limit).decode(), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,17 +26,19 @@ from rich.table import Table
 from benchmarks import bench_versions, limits, machine, peer_servers, ripen_server, serving_chart
 from benchmarks.bench_versions import BACKBONES, BenchVersions
 from benchmarks.closed_loop import Load, run
-from benchmarks.limits import ALONE, Arrangement, Order
+from benchmarks.limits import ALONE, Arrangement, Limit, Order
 from benchmarks.peer_servers import PEERS, Peer, PeerFailed
 from benchmarks.process_tree import ProcessTree
+from benchmarks.ripen_server import RunningRipen
 from benchmarks.serving_requests import RIPEN, Asking, asking
 from benchmarks.serving_result import LIMIT, PLAIN, Case, Row, Sample, Start, Verdict, judge, summarize
 from contract.openvino_model import Precision
 from contract.records import RuntimeChoice
 
 RESULTS = Path(__file__).with_name("results")
-CONCURRENCIES = (1, 8, 32)  # of our REST; gRPC is promised at the last only
+CONCURRENCIES = (8, 32)  # of our REST; gRPC is promised at the last only
 PEER_CONCURRENCIES = (8, 32)
+ALONE_TURNS = 4  # per round, of one image at a time
 ROUNDS, PEER_ROUNDS = 5, 3
 SECONDS = {"MobileNetV2": 4.0}  # per figure; the slower networks need more of them for as many answers
 SLOW_SECONDS = 5.0
@@ -86,35 +88,47 @@ class Bench:
             for runtime, precision in RUNTIMES:
                 if runtime is RuntimeChoice.TENSORFLOW and number >= self.options.peer_rounds:
                     continue  # nothing is promised of it
-                self._measure_limit(versions, runtime, precision)
-                self._measure_ripen(versions, runtime, precision)
+                order = self._order(versions, runtime, precision)
+                self._measure_limit(order)
+                self._measure_ripen(versions, order)
             if number < self.options.peer_rounds:
                 self._measure_peers(versions)
 
-    def _measure_limit(self, versions: BenchVersions, runtime: RuntimeChoice, precision: Precision) -> None:
-        seconds = self.options.seconds_of(versions.backbone)
+    def _order(self, versions: BenchVersions, runtime: RuntimeChoice, precision: Precision) -> Order:
         images = versions.home.parent.parent / "images"
-        side = bench_versions.SIDE
-        order = Order(versions.folders[0], images, side, runtime, precision, ALONE, seconds=seconds)
-        key = (runtime, precision)
+        seconds = self.options.seconds_of(self.backbone)
+        return Order(versions.folders[0], images, bench_versions.SIDE, runtime, precision, ALONE, seconds=seconds)
+
+    def _measure_limit(self, order: Order) -> None:
+        key = (order.runtime, order.precision)
         if key not in self._best:
             self._best[key] = limits.find_best(order)
             self.arrangements[" ".join(key)] = str(self._best[key])
-        for concurrency, arrangement in ((0, self._best[key]), (1, ALONE)):
-            limit = limits.measure(replace(order, arrangement=arrangement))
-            case = Case(versions.backbone, LIMIT, "", runtime, precision, concurrency)
-            self._keep(case, Sample(limit.images_per_s, limit.cpu_ms, limit.p50_ms, 0.0, 0))
+        self._keep_limit(order, 0, limits.measure(replace(order, arrangement=self._best[key])))
 
-    def _measure_ripen(self, versions: BenchVersions, runtime: RuntimeChoice, precision: Precision) -> None:
+    def _measure_ripen(self, versions: BenchVersions, order: Order) -> None:
+        runtime, precision = order.runtime, order.precision
         with ripen_server.started(versions.home, runtime, precision) as running:
+            self._measure_alone(versions, order, running)
             for protocol in RIPEN:
-                address = running.grpc_address if not protocol.content_type else running.rest_address
                 for concurrency in CONCURRENCIES if protocol.content_type else CONCURRENCIES[-1:]:
-                    case = Case(versions.backbone, "Ripen", protocol.name, runtime, precision, concurrency)
-                    self._keep(case, self._load(versions, case, protocol, address, running.tree))
+                    case = Case(self.backbone, "Ripen", protocol.name, runtime, precision, concurrency)
+                    address = running.rest_address if protocol.content_type else running.grpc_address
+                    load = self._ask(versions, protocol, address, concurrency)
+                    self._keep(case, self._load(versions, case, protocol, load, running.tree))
             front, engine = running.memory_bytes()
             if runtime is RuntimeChoice.OPENVINO:
                 self.starts.append(Start(versions.backbone, precision, running.start_s, front / MB, engine / MB))
+
+    def _measure_alone(self, versions: BenchVersions, order: Order, running: RunningRipen) -> None:
+        """One image at a time, in process and over REST in turns: a neighbour's noise outlasts a turn."""
+        turn_s = order.seconds / ALONE_TURNS
+        case = Case(self.backbone, "Ripen", RIPEN[0].name, order.runtime, order.precision, 1)
+        load = replace(self._ask(versions, RIPEN[0], running.rest_address, 1), seconds=turn_s)
+        with limits.in_turns(replace(order, seconds=turn_s)) as limit:
+            for _ in range(ALONE_TURNS):
+                self._keep_limit(order, 1, limit())
+                self._keep(case, self._load(versions, case, RIPEN[0], load, running.tree))
 
     def _measure_peers(self, versions: BenchVersions) -> None:
         for peer in PEERS:
@@ -135,15 +149,18 @@ class Bench:
                 address = f"127.0.0.1:{running.second_port if peer.grpc else running.port}"
                 for concurrency in PEER_CONCURRENCIES:
                     case = Case(versions.backbone, peer.name, protocol.name, runtime, precision, concurrency)
-                    self._keep(case, self._load(versions, case, protocol, address, running.tree))
+                    load = self._ask(versions, protocol, address, concurrency)
+                    self._keep(case, self._load(versions, case, protocol, load, running.tree))
         except PeerFailed as error:
             self.skipped[name] = str(error)
             self._console.print(f"  {name}: left out of this round, it did not become ready")
 
-    def _load(self, versions: BenchVersions, case: Case, protocol: Asking, address: str, tree: ProcessTree) -> Sample:
+    def _ask(self, versions: BenchVersions, protocol: Asking, address: str, concurrency: int) -> Load:
         requests = tuple(protocol.encode(image) for image in versions.images)
-        seconds = self.options.seconds_of(versions.backbone)
-        load = Load(address, protocol.path, protocol.content_type, requests, case.concurrency, seconds)
+        seconds = self.options.seconds_of(self.backbone)
+        return Load(address, protocol.path, protocol.content_type, requests, concurrency, seconds)
+
+    def _load(self, versions: BenchVersions, case: Case, protocol: Asking, load: Load, tree: ProcessTree) -> Sample:
         record = asyncio.run(run(load, tree.cpu_s))
         wrong = len(record.errors)
         for image, answer in record.answers:
@@ -155,6 +172,10 @@ class Bench:
         latencies = np.asarray(record.latencies_s or [float("nan")]) * 1000
         p50, p99 = (float(value) for value in np.percentile(latencies, (50, 99)))
         return Sample(len(record.answers) / record.seconds, record.cpu_s / count * 1000, p50, p99, wrong)
+
+    def _keep_limit(self, order: Order, concurrency: int, limit: Limit) -> None:
+        case = Case(self.backbone, LIMIT, "", order.runtime, order.precision, concurrency)
+        self._keep(case, Sample(limit.images_per_s, limit.cpu_ms, limit.p50_ms, 0.0, 0))
 
     def _keep(self, case: Case, sample: Sample) -> None:
         self.samples[case].append(sample)

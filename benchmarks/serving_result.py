@@ -130,6 +130,11 @@ def paired_ratio(row: Row, beside: Row) -> float:
     return median(a.images_per_s / b.images_per_s for a, b in zip(row.samples, beside.samples, strict=False))
 
 
+def _paired_ms(row: Row, beside: Row) -> float:
+    """The median of how much later the one answered than the other, which took turns."""
+    return median(a.p50_ms - b.p50_ms for a, b in zip(row.samples, beside.samples, strict=False))
+
+
 def _beside_limit(row: Row, limit: Row | None, table: dict[Case, Row]) -> list[Verdict]:
     case = row.case
     if limit is None or case.server != RIPEN or case.runtime is RuntimeChoice.TENSORFLOW:
@@ -144,7 +149,7 @@ def _beside_limit(row: Row, limit: Row | None, table: dict[Case, Row]) -> list[V
     alone = _limit(table, case, 1)
     if alone is None:
         return []
-    return [Verdict(f"{what}, 1 at once: ms above in process", row.p50_ms - alone.p50_ms, ALONE_MS, at_least=False)]
+    return [Verdict(f"{what}, 1 at once: ms above in process", _paired_ms(row, alone), ALONE_MS, at_least=False)]
 
 
 def _beside_peers(rows: Sequence[Row], frameworks: set[str]) -> list[Verdict]:

@@ -8,11 +8,15 @@ from typing import cast
 from service.engine_wire import HEADER, Message, encode_frame
 
 
-class EngineConnection(asyncio.Protocol):
+ROOM = 2**16  # bytes at first: some hundred answers
+
+
+class EngineConnection(asyncio.BufferedProtocol):
     """Calls `on_frame` with each whole frame, and `on_close` once, when the process has hung up or we have."""
 
     def __init__(self) -> None:
-        self._received = bytearray()
+        self._room = memoryview(bytearray(ROOM))  # its own: asyncio's would be mapped and unmapped for each answer
+        self._filled = 0
         self._transport: asyncio.WriteTransport | None = None
         self.on_frame: Callable[[bytes], None] = lambda _: None
         self.on_close: Callable[[], None] = lambda: None
@@ -33,25 +37,33 @@ class EngineConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # asyncio.Protocol
+    # asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called once, before anything else."""
         self._transport = cast(asyncio.WriteTransport, transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _: int) -> memoryview:
+        """Where the next bytes go; twice the room where a frame has filled it."""
+        if self._filled == len(self._room):
+            self._room = memoryview(bytearray(self._room) + bytes(self._filled))
+        return self._room[self._filled :]
+
+    def buffer_updated(self, count: int) -> None:
         """Cut what came into frames; answers are small, so many may come at once and one rarely in pieces."""
-        self._received += data
+        self._filled += count
         at, size = 0, HEADER.size
-        while len(self._received) - at >= size:
-            (length,) = HEADER.unpack_from(self._received, at)
+        while self._filled - at >= size:
+            (length,) = HEADER.unpack_from(self._room, at)
             end = at + size + length
-            if len(self._received) < end:
+            if self._filled < end:
                 break
-            frame = bytes(self._received[at + size : end])
+            frame = bytes(self._room[at + size : end])
             at = end
             self.on_frame(frame)
-        del self._received[:at]
+        if at:
+            self._room[: self._filled - at] = bytes(self._room[at : self._filled])
+            self._filled -= at
 
     def connection_lost(self, _: Exception | None) -> None:
         """Called once, at the end."""

@@ -38,6 +38,7 @@ from service.engine_wire import (
     failure_of,
 )
 
+READ_BYTES = 2**18  # at once: a photo or a few
 OOM_SCORE = 300  # of 1000: as if it used 30 % more of the memory than it does
 LATE = failure_of(DeadlineExceeded("The request's time ran out before the image's turn came."))
 
@@ -47,7 +48,7 @@ class EngineProcess:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._stream = connection.makefile("rb")
+        self._stream = connection.makefile("rb", buffering=READ_BYTES)
         self._reading = threading.Lock()
         self._sending = threading.Lock()
         self._busy: set[int] = set()  # workers that have a batch
