@@ -30,6 +30,7 @@ class EmptyRuntime:
     """Answers 0.5; its own seat."""
 
     name = "empty"
+    notes: tuple[str, ...] = ()
     batch_sizes = (1,)
     clock = staticmethod(time.process_time)
     workers = streams = WORKERS

@@ -304,10 +304,11 @@ class Runtime(Protocol):
 
     `workers` threads decode and infer, each with a seat of its own; `streams` of them infer at full speed. The
     `batch_sizes` are warmed up in their order, and the fastest of them is used. `clock` is what its speed is measured
-    with: one that stands still while the process is paused, where there is one.
+    with: one that stands still while the process is paused, where there is one. `notes` say why it is not faster.
     """
 
     name: str
+    notes: tuple[str, ...]
     batch_sizes: tuple[int, ...]
     clock: Callable[[], float]
     workers: int

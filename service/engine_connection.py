@@ -7,7 +7,6 @@ from typing import cast
 
 from service.engine_wire import HEADER, Message, encode_frame
 
-
 ROOM = 2**16  # bytes at first: some hundred answers
 
 

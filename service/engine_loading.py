@@ -63,7 +63,7 @@ def load_version(order: LoadOrder) -> Loaded:
             notes.append(f"{name_of(precision)}: {str(error).splitlines()[0]}")
             continue
         warm = warm_up(runtime, manifest.image_size, decode_s=decode_s, most=order.max_batch_size)
-        return Loaded(manifest, runtime, replace(warm, notes=tuple(notes)))
+        return Loaded(manifest, runtime, replace(warm, notes=(*notes, *runtime.notes)))
     raise LoadFailed(_nothing(choice))
 
 

@@ -6,6 +6,7 @@ unloading gives every byte back.
 """
 
 import contextlib
+import io
 import os
 import resource
 import select
@@ -48,7 +49,7 @@ class EngineProcess:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._stream = connection.makefile("rb", buffering=READ_BYTES)
+        self._stream = io.BufferedReader(connection.makefile("rb", buffering=0), READ_BYTES)
         self._reading = threading.Lock()
         self._sending = threading.Lock()
         self._busy: set[int] = set()  # workers that have a batch

@@ -27,6 +27,7 @@ class OpenVinoRuntime:
     """
 
     batch_sizes: tuple[int, ...] = (1,)
+    notes: tuple[str, ...] = ()
     clock = staticmethod(time.process_time)  # one thread infers, and the process may be paused while it loads
 
     def __init__(self, folder: Path, precision: Precision, threads: int) -> None:
