@@ -33,7 +33,7 @@ def main(backbone: str, side: str, images: str, target: str) -> None:
     pixels = np.stack([decode_resized(one, int(side), int(side), LIMITS) for one in encoded])  # (N, H, W, 3)
     recipe = Recipe(backbone=backbone, weights="none", pooling=Pooling.AVERAGE, image_size=int(side))
     keras.utils.set_random_seed(recipe.seed)
-    model = assemble(recipe, find_start(recipe))
+    model = assemble(recipe, find_start(recipe)).model
     settle(model, pixels[:SETTLING])
     drawings = golden.draw_pool()[:: golden.POOL // GOLDEN_IMAGES]
     shift(model, -BIAS_STEP / 2)

@@ -98,6 +98,7 @@ class Settings:
         precision: `f32`, `bf16` or `int8` forces one of OpenVINO's; `auto` takes the fastest whose parity passes.
         parity_flipped_share, parity_flip_distance, parity_accuracy_errors: what `auto` accepts; see docs/operations.md.
         engine_threads, train_threads: CPU threads of an engine (0: one per core), of a training (0: all cores but one).
+        feature_cache_bytes: what the activations of frozen layers may take in `home`, 0 caches nothing.
         lease_s: how long a claimed job stays claimed without a heartbeat.
         job_attempts: how often a job is claimed before it counts as failed.
         recipe: JSON object of recipe fields that differ from the guide's; the default of `retrain`.
@@ -142,6 +143,7 @@ class Settings:
     parity_accuracy_errors: float = _real(1.0, 0, 100)
     engine_threads: int = _whole(0, 0, 1024)
     train_threads: int = _whole(0, 0, 1024)
+    feature_cache_bytes: int = _whole(8 * 2**30, 0, 2**50)
     lease_s: float = _real(10.0, 0.5, 3600)
     job_attempts: int = _whole(3, 1, 100)
     recipe: Recipe = _text("{{}}", _recipe, "a JSON object of recipe fields")

@@ -17,6 +17,7 @@ from contract.errors import DatabaseUnavailable, InvalidSetting, LeaseLost, Ripe
 from contract.images import ImageLimits
 from contract.records import JobState, RuntimeChoice
 from contract.settings import Settings
+from retrain.features import FeatureCache
 from retrain.retention import Retention
 from retrain.worker import TRY_AGAIN, Claiming, Worker
 
@@ -78,6 +79,7 @@ def run_job(settings: Settings, options: argparse.Namespace) -> int:
         home=settings.home,
         limits=ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
         converter=None if settings.runtime is RuntimeChoice.TENSORFLOW else Converter(),
+        features=FeatureCache(settings.home / "features", settings.feature_cache_bytes),
     )
     job = database.get_job(options.model, options.job_id)
     if job.attempt != options.attempt or job.state is not JobState.RUNNING:

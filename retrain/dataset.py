@@ -51,6 +51,10 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.examples)
 
+    def key(self, row: int) -> bytes:
+        """The sha256 of an image's encoded bytes."""
+        return bytes.fromhex(self.examples[row].digest)
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -1,4 +1,4 @@
-"""LINE B in one screenful: collect -> split -> train -> judge -> publish -> aspire. One job, in its own process."""
+"""LINE B in one screenful: collect -> split -> cache -> train -> judge -> publish -> aspire. One job in its process."""
 
 import logging
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ from contract.images import ImageLimits
 from contract.ports import Database, Storage
 from contract.records import Decision, Failure, Job, JobState, Model
 from retrain import dataset as datasets
-from retrain import keras_network, keras_training, tf_export
+from retrain import keras_features, keras_network, keras_training, tf_export
 from retrain.conversion import Converter
 from retrain.dataset import Dataset
+from retrain.features import FeatureCache
 from retrain.gate import Scored, Unmeasured, judge, refuse_degenerate
 from retrain.progress import Reporter
 from retrain.publish import Candidate, Publisher
@@ -30,13 +31,21 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a job works with: `home` holds its staging, `limits` are those of the service; None converts nothing."""
+    """What a job works with.
+
+    Attributes:
+        home: holds its staging.
+        limits: those of the service.
+        converter: None converts nothing.
+        features: None caches nothing.
+    """
 
     database: Database
     storage: Storage
     home: Path
     limits: ImageLimits
     converter: Converter | None = None
+    features: FeatureCache | None = None
 
 
 def run(job: Job, around: Surroundings) -> JobState:
@@ -75,12 +84,17 @@ def make_version(job: Job, around: Surroundings) -> Job:
     dataset = datasets.load(collection, around.storage, network.image_size, around.limits)
     report.warn(*dataset.warnings)
 
+    buckets = (dataset.train, dataset.tune, dataset.holdout)
+    parts = keras_features.Parts(job.recipe, network, around.features, sum(map(len, buckets)))
+    report.step("cache", "computing what the frozen layers make of new images")
+    parts.fill(buckets, report)
+    report.warn(*parts.notes)
+
     report.step("train", f"{network.start.backbone.name} on {len(dataset.train)} images")
-    trained = keras_training.Training(job.recipe, network, report).run(dataset.train, dataset.tune)
-    report.warn(*trained.warnings)
+    trained = keras_training.Training(job.recipe, network, parts, report).run(dataset.train, dataset.tune)
 
     report.step("judge", f"on {len(dataset.holdout)} hold-out images")
-    probabilities = keras_training.predict(trained.model, dataset.holdout)
+    probabilities = keras_training.predict(parts, dataset.holdout)
     refuse_degenerate(probabilities)
     candidate = Scored(probabilities, job.recipe.threshold)
     model = around.database.get_model(job.model)  # now: a person may have changed what is live during the training

@@ -1,13 +1,7 @@
-"""The guide's recipe: train the head on the frozen backbone, unfreeze the last layers, recompile, train on. LINE B.
-
-Source: the Keras guide "Transfer learning & fine-tuning", with two of its traps closed. BatchNormalization is frozen
-layer by layer, because `trainable = True` on the backbone lets its statistics move even under `training=False`
-(measured: by 0.16 in 2 epochs). And a slice without a weight, as the last 4 layers of InceptionV3, is extended.
-"""
+"""One training: its phases one after the other, each on what its frozen layers gave, and the epoch kept. LINE B."""
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.artifact import Network
-from contract.errors import NothingToTrain
 from contract.recipe import Keep, Recipe
 from contract.records import Epoch
 from retrain.dataset import LabelledImages
 from retrain.evaluation import Probabilities
+from retrain.keras_features import Inputs, Part, Parts
 from retrain.keras_network import Built
+from retrain.keras_phases import freeze, unfreeze_tail
 from retrain.progress import Moment
 
 
@@ -35,22 +30,13 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, what was trained of it, and how its epochs went."""
+    """A trained network, what was trained of it, how its epochs went, and what it took with the frozen layers' part."""
 
     model: keras.Model
     network: Network
     history: tuple[Epoch, ...]
     seconds: float
     warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Some epochs with the same layers frozen: `head`, `tail`, or `whole`; `first` epoch counts from 1."""
-
-    name: str
-    first: int
-    epochs: int
 
 
 class Kept:
@@ -78,32 +64,48 @@ class Kept:
             weight.assign(value)
 
 
-class Training:
-    """One training of one network on one data set."""
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
+    """One bucket for one part, a batch at a time; in an order of its own at every epoch where there is a seed."""
 
-    def __init__(self, recipe: Recipe, built: Built, listener: Listener) -> None:
+    def __init__(self, part: Part, images: LabelledImages, batch_size: int, seed: int | None) -> None:
+        super().__init__()
+        self._part = part
+        self._images = images
+        self._labels = images.labels.astype(np.float32)[:, None]  # (N, 1) float32
+        self._batch_size = batch_size
+        self._random = None if seed is None else np.random.default_rng(seed)
+        self._order = np.arange(len(images))
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._images) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Inputs, NDArray[np.float32]]:
+        rows = self._order[index * self._batch_size :][: self._batch_size]
+        return self._part.read(self._images, rows), self._labels[rows]
+
+    def on_epoch_end(self) -> None:
+        """Shuffle."""
+        if self._random is not None:
+            self._random.shuffle(self._order)
+
+
+class Training:
+    """One training of one network on one data set, whose activations `parts` have."""
+
+    def __init__(self, recipe: Recipe, built: Built, parts: Parts, listener: Listener) -> None:
         self._recipe = recipe
         self._built = built
+        self._parts = parts
         self._listener = listener
         self._history: list[Epoch] = []
         self._kept = Kept()
 
     def run(self, train: LabelledImages, tune: LabelledImages) -> Trained:
-        """Run all phases; validate on `tune` at every epoch where it has images; `recipe.keep` says what is kept.
-
-        Raises:
-            NothingToTrain: the backbone has no weight that could be unfrozen.
-        """
+        """Run all phases; validate on `tune` at every epoch where it has images; `recipe.keep` says what is kept."""
         started_s = time.monotonic()
-        unfrozen: tuple[str, ...] = ()
-        said: list[str] = []
-        for phase in plan(self._recipe, self._built.start.pretrained):
-            if phase.name == "head":
-                self._built.start.layers.trainable = False
-            if phase.name == "tail":
-                unfrozen, note = unfreeze_tail(self._built.start.layers, self._recipe.tail_layers)
-                said += note
-            self._fit(phase, train, tune)
+        for part in self._parts.all:
+            self._fit(part, train, tune)
         self._kept.restore()
         model = self._built.model
         network = Network(
@@ -111,31 +113,34 @@ class Training:
             weights=self._built.start.weights,
             trainable_parameters=_count(model.trainable_weights),
             total_parameters=_count(model.weights),
-            unfrozen_layers=unfrozen,
+            unfrozen_layers=self._parts.all[-1].unfrozen,
             kept_epoch=self._kept.epoch or len(self._history),
         )
-        return Trained(model, network, tuple(self._history), time.monotonic() - started_s, tuple(said))
+        seconds = self._parts.seconds + time.monotonic() - started_s
+        return Trained(model, network, tuple(self._history), seconds, tuple(self._parts.notes))
 
-    def _fit(self, phase: Phase, train: LabelledImages, tune: LabelledImages) -> None:
-        recipe, model = self._recipe, self._built.model
-        keras.utils.set_random_seed(recipe.seed + phase.first)  # the order of images
-        model.compile(
+    def _fit(self, part: Part, train: LabelledImages, tune: LabelledImages) -> None:
+        recipe, phase = self._recipe, part.phase
+        if phase.name == "head":
+            freeze(self._built.start.layers)
+        if phase.name == "tail":
+            unfreeze_tail(self._built.start.layers, recipe.tail_layers)
+        keras.utils.set_random_seed(recipe.seed + phase.first)  # of dropout
+        part.model.compile(
             optimizer=keras.optimizers.Adam(recipe.learning_rate),
             loss="binary_crossentropy",
             metrics=["accuracy"],
             jit_compile=False,  # Keras' `auto` is XLA: 4 times slower here, compilation included
         )
-        model.fit(
-            train.pixels,
-            train.labels.astype(np.float32),
-            batch_size=recipe.batch_size,
+        part.model.fit(
+            Batches(part, train, recipe.batch_size, recipe.seed + phase.first),
             epochs=phase.epochs,
-            validation_data=(tune.pixels, tune.labels.astype(np.float32)) if len(tune) else None,
-            callbacks=[self._callback(phase, -(-len(train) // recipe.batch_size))],
+            validation_data=Batches(part, tune, recipe.batch_size, None) if len(tune) else None,
+            callbacks=[self._callback(part, -(-len(train) // recipe.batch_size))],
             verbose=0,
         )
 
-    def _callback(self, phase: Phase, steps: int) -> keras.callbacks.Callback:
+    def _callback(self, part: Part, steps: int) -> keras.callbacks.Callback:
         """Pass Keras' events on; `steps` are an epoch's batches."""
         epochs = self._recipe.head_epochs + self._recipe.tail_epochs
         clock = [time.monotonic()]
@@ -150,7 +155,7 @@ class Training:
         def _end(_: int, logs: dict[str, float]) -> None:
             number = len(self._history) + 1
             now_s = time.monotonic()
-            epoch = _epoch(number, phase.name, logs, now_s - clock[0])
+            epoch = _epoch(number, part.phase.name, logs, now_s - clock[0])
             clock[0] = now_s
             self._history.append(epoch)
             if self._recipe.keep is Keep.BEST:
@@ -160,56 +165,15 @@ class Training:
         return keras.callbacks.LambdaCallback(on_train_batch_end=_step, on_epoch_end=_end)
 
 
-def plan(recipe: Recipe, pretrained: bool) -> tuple[Phase, ...]:
-    """The recipe's phases: head, then tail; or the whole network at once where there is nothing to keep frozen."""
-    if not pretrained:
-        return (Phase("whole", 1, recipe.head_epochs + recipe.tail_epochs),)
-    phases = (Phase("head", 1, recipe.head_epochs), Phase("tail", 1 + recipe.head_epochs, recipe.tail_epochs))
-    return tuple(phase for phase in phases if phase.epochs)
-
-
-def unfreeze_tail(backbone: keras.Model, count: int) -> tuple[tuple[str, ...], list[str]]:
-    """Make the last `count` layers trainable, except BatchNormalization; all others stay frozen.
-
-    A slice that holds no weight is extended towards the input until it holds one.
-
-    Returns:
-        The names of the unfrozen layers that have weights; and notes for a person.
-
-    Raises:
-        NothingToTrain: no layer of the backbone has a weight to train.
-    """
-    layers = backbone.layers
-    wanted = min(count, len(layers))
-    for layer in _with_inner(backbone):
-        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-    can_learn = [bool(layer.trainable_weights) for layer in layers]
-    taken = next((size for size in range(wanted, len(layers) + 1) if any(can_learn[-size:])), None)
-    if taken is None:
-        raise NothingToTrain(f"{backbone.name} has no layer with weights to unfreeze; use another backbone.")
-    for layer in layers[:-taken]:
-        layer.trainable = False
-    names = tuple(layer.name for layer in layers[-taken:] if layer.trainable_weights)
-    if taken == wanted:
-        return names, []
-    said = f"The last {wanted} layers of {backbone.name} hold no weight to train; the last {taken} were unfrozen."
-    return names, [said]
-
-
-def predict(model: keras.Model, images: LabelledImages, batch_size: int = 32) -> Probabilities:
-    """The network's own answers, (N,) float32."""
-    return np.asarray(model.predict(images.pixels, batch_size=batch_size, verbose=0), np.float32)[:, 0]
+def predict(parts: Parts, images: LabelledImages, batch_size: int = 32) -> Probabilities:
+    """The trained network's own answers, (N,) float32."""
+    part = parts.all[-1]
+    return np.asarray(part.model.predict(Batches(part, images, batch_size, None), verbose=0), np.float32)[:, 0]
 
 
 def save(model: keras.Model, path: str) -> None:
     """Write the `.keras` file. A fresh `Model` over the same layers was never compiled: no optimizer state."""
     keras.Model(model.inputs, model.outputs, name=model.name).save(path)
-
-
-def _with_inner(layer: keras.Layer) -> Iterator[keras.Layer]:
-    yield layer
-    for inner in getattr(layer, "layers", []):
-        yield from _with_inner(inner)
 
 
 def _epoch(number: int, phase: str, logs: dict[str, float], seconds: float) -> Epoch:

@@ -11,7 +11,7 @@ from contract.records import Epoch, Job, Progress
 
 LOG = logging.getLogger(__name__)
 INTERVAL_S = 0.25
-STARTS = {"collect": 0.0, "split": 0.02, "train": 0.08, "judge": 0.86, "publish": 0.9, "aspire": 1.0}
+STARTS = {"collect": 0.0, "split": 0.02, "cache": 0.08, "train": 0.25, "judge": 0.86, "publish": 0.9, "aspire": 1.0}
 AFTER_TRAINING_S = 28.0  # measured: judge, export, verify and convert MobileNetV2 on 2 cores
 
 
@@ -34,6 +34,7 @@ class Reporter:
         self._progress = Progress(step="collect")
         self._reported_s = -INTERVAL_S
         self._training_since_s: float | None = None
+        self._step_since_s = clock()
 
     @property
     def history(self) -> tuple[Epoch, ...]:
@@ -41,6 +42,7 @@ class Reporter:
 
     def step(self, name: str, message: str) -> None:
         """Begin one of LINE B's steps."""
+        self._step_since_s = self._clock()
         fraction = max(STARTS[name], self._progress.fraction)
         self._write(replace(self._progress, step=name, fraction=fraction, message=message, eta_s=None))
 
@@ -57,8 +59,15 @@ class Reporter:
     def moment(self, moment: Moment) -> None:
         """Within an epoch."""
         self._progress = self._at(moment)
-        if self._clock() - self._reported_s >= INTERVAL_S:
-            self._write(self._progress)
+        self._write_now_and_then()
+
+    def cached(self, done: int, count: int) -> None:
+        """After each pass of new images through the frozen layers."""
+        left_s = (self._clock() - self._step_since_s) * (count / done - 1)
+        message = f"{done} of {count} new images through the frozen layers, {left_s:.0f} s left"
+        share = STARTS["train"] - STARTS["cache"]
+        self._progress = replace(self._progress, fraction=STARTS["cache"] + share * done / count, message=message)
+        self._write_now_and_then()
 
     def epoch(self, epoch: Epoch, moment: Moment) -> None:
         """At an epoch's end."""
@@ -80,6 +89,10 @@ class Reporter:
             epoch=moment.epoch,
             epochs=moment.epochs,
         )
+
+    def _write_now_and_then(self) -> None:
+        if self._clock() - self._reported_s >= INTERVAL_S:
+            self._write(self._progress)
 
     def _write(self, progress: Progress) -> None:
         self._progress = progress

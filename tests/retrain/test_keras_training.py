@@ -12,8 +12,10 @@ from contract.errors import NothingToTrain
 from contract.recipe import Keep, Recipe
 from contract.records import Epoch
 from retrain.dataset import LabelledImages
+from retrain.keras_features import Parts
 from retrain.keras_network import Built, assemble
-from retrain.keras_training import Kept, Phase, Trained, Training, plan, predict, save, unfreeze_tail
+from retrain.keras_phases import Phase, plan, unfreeze_tail
+from retrain.keras_training import Kept, Trained, Training, predict, save
 from retrain.keras_weights import StartingPoint, find_start
 from retrain.progress import Moment
 
@@ -50,12 +52,15 @@ def images(count: int, seed: int = 0) -> LabelledImages:
     return LabelledImages(pixels, labels, (None,) * count)  # type: ignore[arg-type]  # rows are not looked at here
 
 
-def train(recipe: Recipe, backbone: keras.Model | None, listening: Listening | None = None) -> tuple[Built, Trained]:
+def train(
+    recipe: Recipe, backbone: keras.Model | None, listening: Listening | None = None
+) -> tuple[Built, Parts, Trained]:
     start = find_start(orchard.TINY)
     if backbone is not None:
         start = StartingPoint(start.backbone, backbone, "imagenet", 32)
-    built = Built(assemble(recipe, start), start)
-    return built, Training(recipe, built, listening or Listening()).run(images(24), images(8, seed=1))
+    built = assemble(recipe, start)
+    parts = Parts(recipe, built, None, 32)
+    return built, parts, Training(recipe, built, parts, listening or Listening()).run(images(24), images(8, seed=1))
 
 
 def test_the_phases_are_the_guides() -> None:
@@ -70,7 +75,7 @@ def test_batch_normalization_never_moves_and_the_tail_does() -> None:
     inner, inner_norm = block.layers
     watched = {name: layer.get_weights() for name, layer in (("first", first), ("norm", norm), ("inner", inner_norm))}
     kernel = inner.get_weights()[0]
-    _, trained = train(replace(orchard.TINY, tail_layers=2, tail_epochs=2), backbone)
+    _, _, trained = train(replace(orchard.TINY, tail_layers=2, tail_epochs=2), backbone)
     for name, layer in (("first", first), ("norm", norm), ("inner", inner_norm)):
         for before, after in zip(watched[name], layer.get_weights(), strict=True):
             assert np.array_equal(before, after), name
@@ -114,7 +119,7 @@ def test_a_backbone_without_weights_is_refused() -> None:
 @pytest.mark.parametrize("keep", Keep)
 def test_a_whole_training_learns_reports_and_keeps_an_epoch(keep: Keep) -> None:
     listening = Listening()
-    built, trained = train(replace(orchard.TINY, keep=keep), None, listening)
+    built, parts, trained = train(replace(orchard.TINY, keep=keep), None, listening)
     assert [(epoch.epoch, epoch.phase) for epoch in trained.history] == [(n, "whole") for n in range(1, 5)]
     assert listening.epochs == list(trained.history)
     fractions = [moment.fraction for moment in listening.moments]
@@ -124,9 +129,9 @@ def test_a_whole_training_learns_reports_and_keeps_an_epoch(keep: Keep) -> None:
     kept = best if keep is Keep.BEST else trained.history[-1]
     assert trained.network.kept_epoch == kept.epoch
     tune = images(8, seed=1)
-    found = built.model.evaluate(tune.pixels, tune.labels.astype(np.float32), verbose=0)
+    found = built.model.evaluate(tune.pixels, tune.labels.astype(np.float32)[:, None], verbose=0)
     assert found[0] == pytest.approx(kept.validation_loss, rel=1e-4)
-    assert (predict(trained.model, tune) >= 0.5).mean() == pytest.approx(0.5, abs=0.2)
+    assert (predict(parts, tune) >= 0.5).mean() == pytest.approx(0.5, abs=0.2)
 
 
 def test_the_best_epochs_weights_come_back_whatever_happened_since() -> None:
@@ -150,7 +155,7 @@ def test_without_validation_the_last_epoch_stays() -> None:
 
 
 def test_the_saved_file_holds_the_network_without_its_optimizer(tmp_path: Path) -> None:
-    _, trained = train(replace(orchard.TINY, tail_epochs=1), None)
+    _, _, trained = train(replace(orchard.TINY, tail_epochs=1), None)
     save(trained.model, str(tmp_path / "model.keras"))
     again = keras.models.load_model(tmp_path / "model.keras")
     assert not again.compiled
