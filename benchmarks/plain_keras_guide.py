@@ -1,5 +1,6 @@
-"""The peer: the guide as a plain Keras script. usage: plain_keras_guide.py DATASET BACKBONE ALPHA|None"""
+"""The peer: the guide as a plain Keras script. usage: plain_keras_guide.py ORDER (JSON, see retraining.py)."""
 
+import itertools
 import json
 import sys
 import time
@@ -9,37 +10,48 @@ import keras
 SIDE = 224
 
 
-def main(folder: str, backbone: str, alpha: str) -> None:
-    """Train as the guide does and print seconds, the best and the last accuracy on `validation/` as JSON."""
-    train, validation = load(folder, "train", shuffle=True), load(folder, "validation", shuffle=False)
+def main(order) -> None:
+    """Train as the guide does and print the seconds, and the last epoch's validation figures, as JSON."""
     began = time.perf_counter()
-    options = {} if alpha == "None" else {"alpha": float(alpha)}
-    build = getattr(keras.applications, backbone)
-    base = build(include_top=False, weights="imagenet", input_shape=(SIDE, SIDE, 3), **options)
+    keras.utils.set_random_seed(order["seed"])
+    train, validation = load(order, "train", shuffle=True), load(order, "validation", shuffle=False)
+    options = {} if order["alpha"] is None else {"alpha": order["alpha"]}
+    weights = "imagenet" if order["weights"] == "imagenet" else None
+    build = getattr(keras.applications, order["backbone"])
+    base = build(include_top=False, weights=weights, input_shape=(SIDE, SIDE, 3), **options)
+    if weights is None:
+        base.load_weights(order["weights"])
     base.trainable = False
     head = [keras.layers.Flatten(), keras.layers.Dense(256, "relu"), keras.layers.Dense(1, "sigmoid")]
     model = keras.Sequential([keras.layers.Input((SIDE, SIDE, 3)), keras.layers.Rescaling(1 / 255), base, *head])
-    scores = fit(model, train, validation, 5)
+    phases = [fit(model, train, validation, order["head_epochs"])[0]]
     base.trainable = True
     for layer in base.layers[:-4]:
         layer.trainable = False
-    scores += fit(model, train, validation, 10)
-    print(json.dumps({"seconds": time.perf_counter() - began, "best": max(scores), "last": scores[-1]}))
+    seconds, last = fit(model, train, validation, order["tail_epochs"])
+    phases.append(seconds)
+    once_s = time.perf_counter() - began - sum(map(sum, phases))
+    print(json.dumps({"once_s": once_s, "phases": phases, "loss": last["val_loss"], "accuracy": last["val_accuracy"]}))
 
 
-def load(folder, part, *, shuffle):
+def load(order, part, *, shuffle):
     """A cached data set of (N, 224, 224, 3) float32 images in [0, 255] and (N, 1) labels."""
+    folder = f"{order['folder']}/{part}"
     data = keras.utils.image_dataset_from_directory(
-        f"{folder}/{part}", label_mode="binary", image_size=(SIDE, SIDE), shuffle=shuffle, seed=42, verbose=False
+        folder, label_mode="binary", image_size=(SIDE, SIDE), shuffle=shuffle, seed=order["seed"], verbose=False
     )
     return data.cache()
 
 
 def fit(model, train, validation, epochs):
-    """Compile, train, and return the validation accuracy of each epoch."""
+    """Compile, train, and return the seconds of each epoch, with its validation, and the figures of the last."""
     model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
-    return model.fit(train, validation_data=validation, epochs=epochs, verbose=0).history["val_accuracy"]
+    times = [time.perf_counter()]
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: times.append(time.perf_counter()))  # noqa: ARG005
+    history = model.fit(train, validation_data=validation, epochs=epochs, verbose=0, callbacks=[watch]).history
+    seconds = [after - before for before, after in itertools.pairwise(times)]
+    return seconds, {name: values[-1] for name, values in history.items()}
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(json.loads(sys.argv[1]))
