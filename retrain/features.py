@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from contract.errors import StorageFull
 
 KEY_BYTES = 32  # a sha256
-SHARD_BYTES = 2**26  # so much of the work is lost at most where a job is killed
+SHARD_BYTES = 2**25  # so much of the work is lost at most where a job is killed
 PART = ".part"
 FREE_SHARE, FREE_BYTES = 0.1, 2 * 2**30  # of the disk stay free: twice what the storage keeps for the database
 ABANDONED_S = 3600.0  # a part that nobody wrote to for so long is a killed job's

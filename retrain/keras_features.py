@@ -6,6 +6,7 @@ network is frozen or the activations would not fit into the cache.
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -99,16 +100,20 @@ class Parts:
         started_s = time.monotonic()
         together = min(space.rows_per_shard for _, space in self._cuts)
         front = self._front()
-        for start in range(0, len(missing), together):
-            chunk = missing[start : start + together]
-            tensors: dict[str, list[NDArray[np.float32]]] = {}
-            for place in range(0, len(chunk), BATCH):
-                batch = chunk[place : place + BATCH]
-                answer = front.predict_on_batch(np.stack([images.pixels[row] for images, row in batch]))
-                for name, values in answer.items():
-                    tensors.setdefault(name, []).append(np.asarray(values, np.float32))
-                listener.cached(start + place + len(batch), len(missing))
-            self._keep([images.key(row) for images, row in chunk], tensors)
+        with ThreadPoolExecutor(max_workers=1) as writer:  # a disk takes as long as a small network
+            written = writer.submit(lambda: None)
+            for start in range(0, len(missing), together):
+                chunk = missing[start : start + together]
+                tensors: dict[str, list[NDArray[np.float32]]] = {}
+                for place in range(0, len(chunk), BATCH):
+                    batch = chunk[place : place + BATCH]
+                    answer = front.predict_on_batch(np.stack([images.pixels[row] for images, row in batch]))
+                    for name, values in answer.items():
+                        tensors.setdefault(name, []).append(np.asarray(values, np.float32))
+                    listener.cached(start + place + len(batch), len(missing))
+                written.result()
+                written = writer.submit(self._keep, [images.key(row) for images, row in chunk], tensors)
+            written.result()
         self.seconds += time.monotonic() - started_s
 
     def _open(self, cut: Cut | None, cache: FeatureCache | None, images: int) -> Space | None:
