@@ -79,7 +79,7 @@ def run_job(settings: Settings, options: argparse.Namespace) -> int:
         home=settings.home,
         limits=ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
         converter=None if settings.runtime is RuntimeChoice.TENSORFLOW else Converter(),
-        features=FeatureCache(settings.home / "features", settings.feature_cache_bytes),
+        features=FeatureCache(settings.home / "features", most) if (most := settings.feature_cache_bytes) else None,
     )
     job = database.get_job(options.model, options.job_id)
     if job.attempt != options.attempt or job.state is not JobState.RUNNING:
