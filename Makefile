@@ -32,7 +32,7 @@ e2e: environment  ## only the tests that start the whole system as real processe
 photos: environment  ## on real photos, 2 minutes: make photos PHOTOS=<dataset folder> KERAS_HOME=<with MobileNet weights>
 	PHOTOS=$(PHOTOS) KERAS_HOME=$(KERAS_HOME) $(BIN)/pytest -s tests/e2e/test_photos.py
 
-bench-retraining: environment  ## the guide by Ripen and as a plain Keras script, 4 minutes with OPTIONS="--backbones MobileNet", an hour or more without: PHOTOS=... KERAS_HOME=...
+bench-retraining: environment  ## the guide by Ripen and as a plain Keras script, 4 minutes with OPTIONS="--backbones MobileNet", more than half an hour without: PHOTOS=... KERAS_HOME=...
 	KERAS_HOME=$(KERAS_HOME) $(BIN)/python -m benchmarks.retraining --photos $(PHOTOS) $(OPTIONS)
 
 bench-serving: environment  ## limits, Ripen and peers, 1 h 30 min: PHOTOS=<200 JPEGs>, or OPTIONS="--quick --models MobileNetV2", 6 minutes

@@ -20,7 +20,7 @@ from retrain.dataset import LabelledImages
 from retrain.features import FeatureCache, Space
 from retrain.keras_cut import Cut
 from retrain.keras_network import Built
-from retrain.keras_phases import Phase, freeze, plan, unfreeze_tail
+from retrain.keras_phases import Phase, plan, release
 
 BATCH = 32  # images per pass
 Inputs = NDArray[np.uint8] | dict[str, NDArray[np.float32]]
@@ -70,18 +70,15 @@ class Parts:
     def __init__(self, recipe: Recipe, built: Built, cache: FeatureCache | None, images: int) -> None:
         self.notes: list[str] = []
         self.seconds = 0.0  # that `fill` took
-        self._built = built
         self._cuts: list[tuple[Cut, Space]] = []
         parts: list[Part] = []
         for phase in plan(recipe, built.start.pretrained):
+            unfrozen, said = release(phase, recipe, built.start.layers)
+            self.notes += said
             cut: Cut | None = None
-            unfrozen: tuple[str, ...] = ()
             if phase.name == "head":
-                freeze(built.start.layers)
                 cut = keras_cut.before_head(recipe, built)
             if phase.name == "tail":
-                unfrozen, said = unfreeze_tail(built.start.layers, recipe.tail_layers)
-                self.notes += said
                 cut = keras_cut.before_tail(recipe, built)
             space = self._open(cut, cache, images)
             parts.append(Part(phase, built.model if space is None or cut is None else cut.rest, space, unfrozen))

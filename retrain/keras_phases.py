@@ -31,6 +31,15 @@ def plan(recipe: Recipe, pretrained: bool) -> tuple[Phase, ...]:
     return tuple(phase for phase in phases if phase.epochs)
 
 
+def release(phase: Phase, recipe: Recipe, backbone: keras.Model) -> tuple[tuple[str, ...], list[str]]:
+    """Let those layers of the backbone learn that do in a phase; see `unfreeze_tail`."""
+    if phase.name == "tail":
+        return unfreeze_tail(backbone, recipe.tail_layers)
+    if phase.name == "head":
+        freeze(backbone)
+    return (), []
+
+
 def freeze(backbone: keras.Model) -> None:
     """Let nothing of the backbone learn."""
     backbone.trainable = False

@@ -16,7 +16,7 @@ from retrain.dataset import LabelledImages
 from retrain.evaluation import Probabilities
 from retrain.keras_features import Inputs, Part, Parts
 from retrain.keras_network import Built
-from retrain.keras_phases import freeze, unfreeze_tail
+from retrain.keras_phases import release
 from retrain.progress import Moment
 
 
@@ -36,7 +36,6 @@ class Trained:
     network: Network
     history: tuple[Epoch, ...]
     seconds: float
-    warnings: tuple[str, ...]
 
 
 class Kept:
@@ -117,14 +116,11 @@ class Training:
             kept_epoch=self._kept.epoch or len(self._history),
         )
         seconds = self._parts.seconds + time.monotonic() - started_s
-        return Trained(model, network, tuple(self._history), seconds, tuple(self._parts.notes))
+        return Trained(model, network, tuple(self._history), seconds)
 
     def _fit(self, part: Part, train: LabelledImages, tune: LabelledImages) -> None:
         recipe, phase = self._recipe, part.phase
-        if phase.name == "head":
-            freeze(self._built.start.layers)
-        if phase.name == "tail":
-            unfreeze_tail(self._built.start.layers, recipe.tail_layers)
+        release(phase, recipe, self._built.start.layers)
         keras.utils.set_random_seed(recipe.seed + phase.first)  # of dropout
         part.model.compile(
             optimizer=keras.optimizers.Adam(recipe.learning_rate),
