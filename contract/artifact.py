@@ -23,7 +23,7 @@ import msgspec
 from contract.errors import VersionCorrupt
 from contract.parity import Parity
 from contract.recipe import Preprocessing, Recipe
-from contract.records import Epoch, Metrics
+from contract.records import Calibration, Epoch, Metrics, Operating, Trial
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -82,6 +82,9 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     parity: dict[str, Parity] = field(default_factory=dict)  # of each `<runtime>-<precision>` that was compared
     conversion: str = ""  # why there is no openvino/, or no int8 in it
+    trials: tuple[Trial, ...] = ()  # what the network was chosen among
+    calibration: Calibration | None = None  # already in the weights
+    operating: Operating | None = None  # how the threshold was chosen
     format: int = FORMAT
 
 

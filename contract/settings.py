@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from contract.errors import InvalidRequest, InvalidSetting
-from contract.recipe import Recipe, change_recipe
+from contract.recipe import BEST, Recipe, change_recipe
 from contract.records import GatePolicy, PrecisionChoice, RuntimeChoice, SwapChoice
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def _host(text: str) -> str:
 
 
 def _recipe(text: str) -> Recipe:
-    return change_recipe(Recipe(), msgspec.json.decode(text, type=dict[str, object]))
+    return change_recipe(BEST, msgspec.json.decode(text, type=dict[str, object]))
 
 
 def _text(default: str, parse: Callable[[str], object], wanted: str) -> Any:
@@ -101,7 +101,7 @@ class Settings:
         feature_cache_bytes: what the activations of frozen layers may take in `home`, 0 caches nothing.
         lease_s: how long a claimed job stays claimed without a heartbeat.
         job_attempts: how often a job is claimed before it counts as failed.
-        recipe: JSON object of recipe fields that differ from the guide's; the default of `retrain`.
+        recipe: JSON object of recipe fields that differ from those of `best`; the default of `retrain`.
         gate_policy: `not_worse` or `always`; the default of `retrain`.
     """
 

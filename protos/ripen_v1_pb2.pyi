@@ -271,7 +271,7 @@ class ExampleCount(_message.Message):
     def __init__(self, model: _Optional[str] = ..., label: _Optional[str] = ..., bucket: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Recipe(_message.Message):
-    __slots__ = ("name", "backbone", "alpha", "weights", "image_size", "preprocessing", "pooling", "dense_units", "head_epochs", "tail_layers", "tail_epochs", "batch_size", "learning_rate", "keep", "threshold", "seed")
+    __slots__ = ("name", "backbone", "alpha", "weights", "image_size", "preprocessing", "pooling", "dense_units", "head_epochs", "tail_layers", "tail_epochs", "batch_size", "learning_rate", "keep", "threshold", "seed", "views", "calibrate", "goal", "false_positive_cost", "false_negative_cost", "least_precision")
     NAME_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
@@ -288,6 +288,12 @@ class Recipe(_message.Message):
     KEEP_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATE_FIELD_NUMBER: _ClassVar[int]
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    FALSE_POSITIVE_COST_FIELD_NUMBER: _ClassVar[int]
+    FALSE_NEGATIVE_COST_FIELD_NUMBER: _ClassVar[int]
+    LEAST_PRECISION_FIELD_NUMBER: _ClassVar[int]
     name: str
     backbone: str
     alpha: float
@@ -304,7 +310,13 @@ class Recipe(_message.Message):
     keep: str
     threshold: float
     seed: int
-    def __init__(self, name: _Optional[str] = ..., backbone: _Optional[str] = ..., alpha: _Optional[float] = ..., weights: _Optional[str] = ..., image_size: _Optional[int] = ..., preprocessing: _Optional[str] = ..., pooling: _Optional[str] = ..., dense_units: _Optional[int] = ..., head_epochs: _Optional[int] = ..., tail_layers: _Optional[int] = ..., tail_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., keep: _Optional[str] = ..., threshold: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+    views: int
+    calibrate: bool
+    goal: str
+    false_positive_cost: float
+    false_negative_cost: float
+    least_precision: float
+    def __init__(self, name: _Optional[str] = ..., backbone: _Optional[str] = ..., alpha: _Optional[float] = ..., weights: _Optional[str] = ..., image_size: _Optional[int] = ..., preprocessing: _Optional[str] = ..., pooling: _Optional[str] = ..., dense_units: _Optional[int] = ..., head_epochs: _Optional[int] = ..., tail_layers: _Optional[int] = ..., tail_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., keep: _Optional[str] = ..., threshold: _Optional[float] = ..., seed: _Optional[int] = ..., views: _Optional[int] = ..., calibrate: _Optional[bool] = ..., goal: _Optional[str] = ..., false_positive_cost: _Optional[float] = ..., false_negative_cost: _Optional[float] = ..., least_precision: _Optional[float] = ...) -> None: ...
 
 class StartJobRequest(_message.Message):
     __slots__ = ("model", "recipe", "gate_policy", "idempotency_key")

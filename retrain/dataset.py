@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contract.errors import ClassesNotDeclared, InvalidDataset, InvalidInput
 from contract.images import ImageLimits, Pixels, decode_resized
 from contract.ports import Database, Storage
 from contract.records import Bucket, Example
+from retrain import views
 from retrain.evaluation import Labels
 
 LEAST = {Bucket.TRAIN: 2, Bucket.HOLDOUT: 1}  # images per class
@@ -51,9 +53,28 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def key(self, row: int) -> bytes:
-        """The sha256 of an image's encoded bytes."""
-        return bytes.fromhex(self.examples[row].digest)
+    def key(self, row: int, view: int = 0) -> bytes:
+        """What identifies a view of an image; of the image itself the sha256 of its encoded bytes."""
+        return views.key(bytes.fromhex(self.examples[row].digest), view)
+
+    def draw(self, rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> Pixels:
+        """Views of some images: (N,) rows and (N,) numbers of views -> (N, H, W, 3) uint8."""
+        if not numbers.any():
+            return self.pixels[rows]
+        return np.stack(
+            [views.draw(self.pixels[row], view, self.key(row)) for row, view in zip(rows, numbers, strict=True)]
+        )
+
+
+def join(first: LabelledImages, second: LabelledImages) -> LabelledImages:
+    """Two buckets as one."""
+    if not len(first) or not len(second):
+        return first if len(first) else second
+    return LabelledImages(
+        np.concatenate([first.pixels, second.pixels]),
+        np.concatenate([first.labels, second.labels]),
+        first.examples + second.examples,
+    )
 
 
 @dataclass(frozen=True)
@@ -64,6 +85,7 @@ class Dataset:
     classes: tuple[str, str]
     train: LabelledImages
     tune: LabelledImages
+    calibrate: LabelledImages
     holdout: LabelledImages
     digest: str
     counts: dict[str, int]
@@ -114,7 +136,7 @@ def digest_rows(examples: Sequence[Example]) -> str:
 
 
 def load(collection: Collection, storage: Storage, size: tuple[int, int], limits: ImageLimits) -> Dataset:
-    """Fetch and decode the images that training and judging use; calibration images stay where they are.
+    """Fetch and decode a model's images.
 
     Args:
         collection: from `collect`.
@@ -128,7 +150,7 @@ def load(collection: Collection, storage: Storage, size: tuple[int, int], limits
     unusable: dict[str, str] = {}  # example id -> why
     buckets = {
         bucket: _load_bucket(collection, bucket, lambda row: _pixels(storage, row, size, limits), unusable)
-        for bucket in (Bucket.TRAIN, Bucket.TUNE, Bucket.HOLDOUT)
+        for bucket in Bucket
     }
     warnings = _warn_of_unusable(collection, unusable, sum(map(len, buckets.values())) + len(unusable))
     kept = [example for example in collection.examples if example.id not in unusable]
@@ -141,6 +163,7 @@ def load(collection: Collection, storage: Storage, size: tuple[int, int], limits
         classes=collection.classes,
         train=buckets[Bucket.TRAIN],
         tune=tune,
+        calibrate=buckets[Bucket.CALIBRATE],
         holdout=buckets[Bucket.HOLDOUT],
         digest=digest_rows(kept),
         counts=count_by_bucket(kept),

@@ -1,10 +1,11 @@
-"""LINE B in one screenful: collect -> split -> cache -> train -> judge -> publish -> aspire. One job in its process."""
+"""LINE B in one screenful: collect -> split -> cache -> train -> calibrate -> judge -> publish -> aspire. One job in its process."""
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from contract import artifact
+from contract.artifact import Manifest
 from contract.errors import (
     BrokenVersion,
     DatabaseUnavailable,
@@ -17,11 +18,12 @@ from contract.images import ImageLimits
 from contract.ports import Database, Storage
 from contract.records import Decision, Failure, Job, JobState, Model
 from retrain import dataset as datasets
-from retrain import keras_features, keras_network, keras_training, tf_export
+from retrain import keras_network, tf_export, threshold
 from retrain.conversion import Converter
-from retrain.dataset import Dataset
+from retrain.dataset import Dataset, join
 from retrain.features import FeatureCache
 from retrain.gate import Scored, Unmeasured, judge, refuse_degenerate
+from retrain.keras_recipes import Course
 from retrain.progress import Reporter
 from retrain.publish import Candidate, Publisher
 from retrain.workplace import Workplace
@@ -84,26 +86,32 @@ def make_version(job: Job, around: Surroundings) -> Job:
     dataset = datasets.load(collection, around.storage, network.image_size, around.limits)
     report.warn(*dataset.warnings)
 
-    buckets = (dataset.train, dataset.tune, dataset.holdout)
-    parts = keras_features.Parts(job.recipe, network, around.features, sum(map(len, buckets)))
     report.step("cache", "computing what the frozen layers make of new images")
-    parts.fill(buckets, report)
-    report.warn(*parts.notes)
+    course = Course(job.recipe, network, around.features, dataset, find_live(job.model, around))
+    course.fill(report)
+    report.warn(*course.notes)
 
     report.step("train", f"{network.start.backbone.name} on {len(dataset.train)} images")
-    trained = keras_training.Training(job.recipe, network, parts, report).run(dataset.train, dataset.tune)
+    trained = course.train(report)
+
+    report.step("calibrate", f"on {len(dataset.calibrate)} images that nothing was trained or chosen on")
+    calibration = course.calibrate() if job.recipe.calibrate else None
+    chosen_by = join(dataset.tune, dataset.calibrate)
+    operating = threshold.choose(job.recipe, chosen_by.labels, course.predict(chosen_by))
 
     report.step("judge", f"on {len(dataset.holdout)} hold-out images")
-    probabilities = keras_training.predict(parts, dataset.holdout)
+    probabilities = course.predict(dataset.holdout)
     refuse_degenerate(probabilities)
-    candidate = Scored(probabilities, job.recipe.threshold)
+    candidate = Scored(probabilities, operating.threshold)
     model = around.database.get_model(job.model)  # now: a person may have changed what is live during the training
     live = score_live(model, dataset, around, report)
     verdict = judge(dataset.holdout.labels, candidate, live=live, policy=job.gate_policy)
 
     report.step("publish", f"{verdict.decision}: {' '.join(verdict.reasons)}")
     publisher = Publisher(around.database, around.storage, workplace, around.converter)
-    version = publisher.stage(Candidate(job, model, dataset, trained, probabilities, verdict), report)
+    version = publisher.stage(
+        Candidate(job, model, dataset, trained, calibration, operating, probabilities, verdict), report
+    )
 
     report.step("aspire", "publishing" if verdict.decision is Decision.PROMOTE else "publishing without going live")
     return publisher.release(version, job)
@@ -114,9 +122,7 @@ def score_live(model: Model, dataset: Dataset, around: Surroundings, report: Rep
     if model.live_version is None:
         return None
     try:
-        version = around.database.get_version(model.name, model.live_version)
-        folder = around.storage.local_folder(version.storage_key)
-        manifest = artifact.verify(folder, version.manifest_sha256)
+        folder, manifest = open_version(model.name, model.live_version, around)
         published = tf_export.Published(folder, manifest.image_size)
     except (BrokenVersion, UnknownVersion) as error:
         report.warn(f"The live version {model.live_version} cannot be measured beside the new one: {error}")
@@ -127,3 +133,19 @@ def score_live(model: Model, dataset: Dataset, around: Surroundings, report: Rep
         encoded = datasets.read_encoded(around.storage, dataset.holdout.examples)
         probabilities = published.score(encoded, around.limits)
     return Scored(probabilities, manifest.threshold, model.live_version)
+
+
+def find_live(name: str, around: Surroundings) -> tuple[Path, Manifest] | None:
+    """The folder and manifest of the live version; None where nothing is live, or it is broken."""
+    number = around.database.get_model(name).live_version
+    try:
+        return None if number is None else open_version(name, number, around)
+    except (BrokenVersion, UnknownVersion):
+        return None  # `score_live` says so
+
+
+def open_version(name: str, number: int, around: Surroundings) -> tuple[Path, Manifest]:
+    """A version's verified folder and its manifest; see `artifact.verify` for what is raised."""
+    version = around.database.get_version(name, number)
+    folder = around.storage.local_folder(version.storage_key)
+    return folder, artifact.verify(folder, version.manifest_sha256)

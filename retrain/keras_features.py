@@ -20,7 +20,7 @@ from retrain.dataset import LabelledImages
 from retrain.features import FeatureCache, Space
 from retrain.keras_cut import Cut
 from retrain.keras_network import Built
-from retrain.keras_phases import Phase, plan, release
+from retrain.keras_phases import Phase, release
 
 BATCH = 32  # images per pass
 Inputs = NDArray[np.uint8] | dict[str, NDArray[np.float32]]
@@ -48,11 +48,11 @@ class Part:
     space: Space | None
     unfrozen: tuple[str, ...] = ()
 
-    def read(self, images: LabelledImages, rows: NDArray[np.int64]) -> Inputs:
-        """The inputs of some of the images."""
+    def read(self, images: LabelledImages, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Inputs:
+        """The inputs of some views of some of the images."""
         if self.space is None:
-            return images.pixels[rows]
-        return self.space.take([images.key(row) for row in rows])
+            return images.draw(rows, views)
+        return self.space.take([images.key(row, view) for row, view in zip(rows, views, strict=True)])
 
 
 class Parts:
@@ -61,36 +61,41 @@ class Parts:
     Args:
         recipe, built: what is trained.
         cache: holds activations; None: nothing is cached.
-        images: how many there are in all, of which the activations must fit.
+        images: how many there are in all, views included, whose activations must fit.
+        phases: of the training.
 
     Raises:
         NothingToTrain: the backbone has no weight that could be unfrozen.
     """
 
-    def __init__(self, recipe: Recipe, built: Built, cache: FeatureCache | None, images: int) -> None:
+    def __init__(
+        self, recipe: Recipe, built: Built, cache: FeatureCache | None, images: int, phases: Sequence[Phase]
+    ) -> None:
         self.notes: list[str] = []
         self.seconds = 0.0  # that `fill` took
         self._cuts: list[tuple[Cut, Space]] = []
+        self._head: Cut | None = None
         parts: list[Part] = []
-        for phase in plan(recipe, built.start.pretrained):
+        for phase in phases:
             unfrozen, said = release(phase, recipe, built.start.layers)
             self.notes += said
             cut: Cut | None = None
             if phase.name == "head":
-                cut = keras_cut.before_head(recipe, built)
+                cut = self._head = keras_cut.before_head(recipe, built)
             if phase.name == "tail":
                 cut = keras_cut.before_tail(recipe, built)
             space = self._open(cut, cache, images)
             parts.append(Part(phase, built.model if space is None or cut is None else cut.rest, space, unfrozen))
         self.all = tuple(parts)
 
-    def fill(self, buckets: Sequence[LabelledImages], listener: Counting) -> None:
-        """Compute and keep what is missing of the images' activations."""
+    def fill(self, buckets: Sequence[tuple[LabelledImages, int]], listener: Counting) -> None:
+        """Compute and keep what is missing of the activations of images, of so many views each."""
         missing = [
-            (images, row)
-            for images in buckets
+            (images, row, view)
+            for images, views in buckets
+            for view in range(views)
             for row in range(len(images))
-            if any(images.key(row) not in space for _, space in self._cuts)
+            if any(images.key(row, view) not in space for _, space in self._cuts)
         ]
         if not missing:
             return
@@ -104,14 +109,28 @@ class Parts:
                 tensors: dict[str, list[NDArray[np.float32]]] = {}
                 for place in range(0, len(chunk), BATCH):
                     batch = chunk[place : place + BATCH]
-                    answer = front.predict_on_batch(np.stack([images.pixels[row] for images, row in batch]))
+                    answer = front.predict_on_batch(
+                        np.concatenate([images.draw(np.array([row]), np.array([view])) for images, row, view in batch])
+                    )
                     for name, values in answer.items():
                         tensors.setdefault(name, []).append(np.asarray(values, np.float32))
                     listener.cached(start + place + len(batch), len(missing))
                 written.result()
-                written = writer.submit(self._keep, [images.key(row) for images, row in chunk], tensors)
+                written = writer.submit(self._keep, [images.key(row, view) for images, row, view in chunk], tensors)
             written.result()
         self.seconds += time.monotonic() - started_s
+
+    def features(self, images: LabelledImages, views: int) -> NDArray[np.float32]:
+        """What the head is given of so many views of each image: (V, N, F) float32."""
+        assert self._head is not None, "only a frozen backbone has features"
+        rows, found = np.arange(len(images)), []
+        for view in range(views):
+            for start in range(0, len(images), BATCH):
+                batch = rows[start : start + BATCH]
+                given = self.all[0].read(images, batch, np.full(len(batch), view))
+                tensors = given if isinstance(given, dict) else self._head.front.predict_on_batch(given)
+                found.append(np.asarray(tensors[keras_cut.HEAD], np.float32))
+        return np.concatenate(found).reshape(views, len(images), -1)
 
     def _open(self, cut: Cut | None, cache: FeatureCache | None, images: int) -> Space | None:
         """The cut's space, if there is room for it beside those before it."""

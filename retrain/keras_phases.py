@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 from contract.errors import NothingToTrain
 from contract.recipe import Recipe
@@ -34,6 +35,7 @@ def plan(recipe: Recipe, pretrained: bool) -> tuple[Phase, ...]:
 def release(phase: Phase, recipe: Recipe, backbone: keras.Model) -> tuple[tuple[str, ...], list[str]]:
     """Let those layers of the backbone learn that do in a phase; see `unfreeze_tail`."""
     if phase.name == "tail":
+        assert recipe.tail_layers is not None, "whoever tries several says which now"
         return unfreeze_tail(backbone, recipe.tail_layers)
     if phase.name == "head":
         freeze(backbone)
@@ -77,3 +79,25 @@ def _with_inner(layer: keras.Layer) -> Iterator[keras.Layer]:
     yield layer
     for inner in getattr(layer, "layers", []):
         yield from _with_inner(inner)
+
+
+def depth_of(backbone: keras.Model, share: float) -> int:
+    """How many of the last layers make up to `share` of the multiply-adds: at least as many as hold one weight.
+
+    Source: the count of convolutions and dense layers, kernel size times output places.
+    """
+    costs = [_multiply_adds(layer) for layer in backbone.layers]
+    allowed, spent, depth = share * sum(costs), 0, 0
+    for cost in reversed(costs):
+        spent += cost
+        if depth and spent > allowed:
+            break
+        depth += 1
+    return depth
+
+
+def _multiply_adds(layer: keras.Layer) -> int:
+    kernels = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
+    if not kernels:
+        return 0
+    return kernels * int(np.prod([side or 1 for side in layer.output.shape[1:-1]]))

@@ -15,7 +15,7 @@ from contract.artifact import Golden, Manifest
 from contract.errors import DatabaseUnavailable, GoldenMismatch
 from contract.images import ImageLimits, decode_resized
 from contract.ports import Database, Storage
-from contract.records import Decision, Job, Model, Verdict, Version
+from contract.records import Calibration, Decision, Job, Model, Operating, Verdict, Version
 from retrain import golden, keras_training, tf_export
 from retrain.conversion import CALIBRATION_IMAGES, COMPARED_IMAGES, Converted, Converter, Samples
 from retrain.dataset import Dataset
@@ -42,6 +42,8 @@ class Candidate:
     model: Model
     dataset: Dataset
     trained: Trained
+    calibration: Calibration | None
+    operating: Operating
     probabilities: Probabilities
     verdict: Verdict
 
@@ -49,7 +51,7 @@ class Candidate:
     def answering(self) -> tf_export.Answering:
         """What the exported signatures need to know."""
         _, height, width, _ = self.dataset.holdout.pixels.shape
-        return tf_export.Answering(self.dataset.classes, self.job.recipe.threshold, (height, width))
+        return tf_export.Answering(self.dataset.classes, self.operating.threshold, (height, width))
 
 
 class Publisher:
@@ -186,7 +188,7 @@ def describe(candidate: Candidate, number: int, kept: Golden, converted: Convert
         classes=dataset.classes,
         image_size=candidate.answering.image_size,
         preprocessing=job.recipe.preprocessing,
-        threshold=job.recipe.threshold,
+        threshold=candidate.operating.threshold,
         metrics=candidate.verdict.candidate,
         parent=candidate.model.live_version,
         job_id=job.id,
@@ -203,4 +205,7 @@ def describe(candidate: Candidate, number: int, kept: Golden, converted: Convert
         decoder_differences=tf_export.DECODER_DIFFERENCES,
         parity=converted.parity,
         conversion=converted.failure,
+        trials=trained.trials,
+        calibration=candidate.calibration,
+        operating=candidate.operating,
     )
