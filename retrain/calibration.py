@@ -1,4 +1,4 @@
-"""How sure a version may be: its logits are scaled so that what it calls 80 % happens 80 % of the time. LINE B, calibrate.
+"""How sure a version may be: logits are scaled until what it calls 80 % happens 80 % of the time. LINE B, calibrate.
 
 Pure: labels and probabilities of images that nothing was trained or chosen on, in; a scale and a shift, out. They go
 into the weights of the last layer, so that every runtime answers calibrated probabilities and a swap changes both.

@@ -1,4 +1,4 @@
-"""LINE B in one screenful: collect -> split -> cache -> train -> calibrate -> judge -> publish -> aspire. One job in its process."""
+"""LINE B in one screenful: collect, split, cache, train, calibrate, judge, publish, aspire. One job in its process."""
 
 import logging
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from retrain.features import FeatureCache
 from retrain.gate import Scored, Unmeasured, judge, refuse_degenerate
 from retrain.keras_recipes import Course
 from retrain.progress import Reporter
-from retrain.publish import Candidate, Publisher
+from retrain.publish import Candidate, Made, Publisher
 from retrain.workplace import Workplace
 
 LOG = logging.getLogger(__name__)
@@ -109,9 +109,8 @@ def make_version(job: Job, around: Surroundings) -> Job:
 
     report.step("publish", f"{verdict.decision}: {' '.join(verdict.reasons)}")
     publisher = Publisher(around.database, around.storage, workplace, around.converter)
-    version = publisher.stage(
-        Candidate(job, model, dataset, trained, calibration, operating, probabilities, verdict), report
-    )
+    made = Made(trained, calibration, operating, probabilities)
+    version = publisher.stage(Candidate(job, model, dataset, made, verdict), report)
 
     report.step("aspire", "publishing" if verdict.decision is Decision.PROMOTE else "publishing without going live")
     return publisher.release(version, job)

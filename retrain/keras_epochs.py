@@ -58,9 +58,7 @@ class Journal:
         """So many fewer epochs are left: a phase ended early."""
         self._planned -= epochs
 
-    def callback(
-        self, phase: str, steps: int, ended: Callable[[Epoch], None] | None = None
-    ) -> keras.callbacks.Callback:
+    def callback(self, phase: str, steps: int, ended: Callable[[Epoch], None]) -> keras.callbacks.Callback:
         """Keras' events of one phase of `steps` batches per epoch; `ended` hears of each epoch before the listener."""
         clock = [time.monotonic()]
 

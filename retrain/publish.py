@@ -35,23 +35,30 @@ NOT_WANTED = "RIPEN_RUNTIME of the worker is `tensorflow`."
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A judged network with all that its manifest says of it; `probabilities` are its own for the hold-out."""
+class Made:
+    """A trained network, how its logits were scaled and its threshold chosen, and its own answers for the hold-out."""
 
-    job: Job
-    model: Model
-    dataset: Dataset
     trained: Trained
     calibration: Calibration | None
     operating: Operating
     probabilities: Probabilities
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A judged network with all that its manifest says of it."""
+
+    job: Job
+    model: Model
+    dataset: Dataset
+    made: Made
     verdict: Verdict
 
     @property
     def answering(self) -> tf_export.Answering:
         """What the exported signatures need to know."""
         _, height, width, _ = self.dataset.holdout.pixels.shape
-        return tf_export.Answering(self.dataset.classes, self.operating.threshold, (height, width))
+        return tf_export.Answering(self.dataset.classes, self.made.operating.threshold, (height, width))
 
 
 class Publisher:
@@ -73,12 +80,12 @@ class Publisher:
             GoldenMismatch: the exported network does not answer as the trained one.
         """
         folder, dataset = self._workplace.staging(candidate.job.attempt), candidate.dataset
-        tf_export.export(candidate.trained.model, folder, candidate.answering)
-        keras_training.save(candidate.trained.model, str(folder / "model.keras"))
+        tf_export.export(candidate.made.trained.model, folder, candidate.answering)
+        keras_training.save(candidate.made.trained.model, str(folder / "model.keras"))
         draw_curves(
             folder / "curves.png",
-            candidate.trained.history,
-            kept_epoch=candidate.trained.network.kept_epoch,
+            candidate.made.trained.history,
+            kept_epoch=candidate.made.trained.network.kept_epoch,
             metrics=candidate.verdict.candidate,
             classes=dataset.classes,
         )
@@ -113,7 +120,7 @@ class Publisher:
         published = tf_export.Published(folder, candidate.answering.image_size)
         pixels = candidate.dataset.holdout.pixels
         compared = _spread(len(pixels), VERIFIED_IMAGES)
-        worst = float(np.max(np.abs(published.score_pixels(pixels[compared]) - candidate.probabilities[compared])))
+        worst = float(np.max(np.abs(published.score_pixels(pixels[compared]) - candidate.made.probabilities[compared])))
         if not worst <= EXPORT_TOLERANCE:
             raise GoldenMismatch(
                 f"The exported network differs from the trained one by {worst:.2g} on hold-out images; at most "
@@ -151,7 +158,7 @@ class Publisher:
             parent=candidate.model.live_version,
             metrics=candidate.verdict.candidate,
             verdict=candidate.verdict,
-            training_seconds=candidate.trained.seconds,
+            training_seconds=candidate.made.trained.seconds,
             manifest_sha256=manifest_sha256,
             created_at=self._database.now(),
             last_example=candidate.dataset.last_example,
@@ -181,14 +188,14 @@ def _sample(candidate: Candidate, folder: Path, published: tf_export.Published, 
 
 def describe(candidate: Candidate, number: int, kept: Golden, converted: Converted, created_at: str) -> Manifest:
     """Everything that a version's manifest says, except its files' digests."""
-    job, dataset, trained = candidate.job, candidate.dataset, candidate.trained
+    job, dataset, trained = candidate.job, candidate.dataset, candidate.made.trained
     return Manifest(
         model=job.model,
         version=number,
         classes=dataset.classes,
         image_size=candidate.answering.image_size,
         preprocessing=job.recipe.preprocessing,
-        threshold=candidate.operating.threshold,
+        threshold=candidate.made.operating.threshold,
         metrics=candidate.verdict.candidate,
         parent=candidate.model.live_version,
         job_id=job.id,
@@ -206,6 +213,6 @@ def describe(candidate: Candidate, number: int, kept: Golden, converted: Convert
         parity=converted.parity,
         conversion=converted.failure,
         trials=trained.trials,
-        calibration=candidate.calibration,
-        operating=candidate.operating,
+        calibration=candidate.made.calibration,
+        operating=candidate.made.operating,
     )

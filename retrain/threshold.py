@@ -1,7 +1,7 @@
 """From which probability the answer is `classes[1]`, by what its users want. LINE B, calibrate. Pure.
 
-A calibrated probability needs no data for accuracy and for costs: the best threshold is known. For F1, and for recall at a
-required precision, it is the median of what resampled images ask for.
+For accuracy and for costs a calibrated probability needs no data: the best threshold is known. For F1, and for recall
+at a required precision, it is the median of what resampled images ask for.
 Source: Elkan 2001, "The Foundations of Cost-Sensitive Learning".
 """
 
@@ -30,12 +30,13 @@ def choose(recipe: Recipe, labels: Labels, probabilities: Probabilities) -> Oper
     if recipe.goal is Goal.ACCURACY:
         return Operating(USUAL, "Half: of a calibrated probability the most accurate.")
     if recipe.goal is Goal.COST:
-        threshold = recipe.false_positive_cost / (recipe.false_positive_cost + recipe.false_negative_cost)
-        said = f"By cost: a false positive costs {recipe.false_positive_cost:g}, a false negative {recipe.false_negative_cost:g}."
+        falsely_yes, falsely_no = recipe.false_positive_cost, recipe.false_negative_cost
+        threshold = falsely_yes / (falsely_yes + falsely_no)
+        said = f"By cost: a false positive costs {falsely_yes:g}, a false negative {falsely_no:g}."
         return Operating(float(np.clip(threshold, EDGE, 1 - EDGE)), said)
     fewest = int(min(np.sum(labels == 0), np.sum(labels == 1)))
     if fewest < LEAST:
-        few = f"Half: the rarer class has {fewest} images to choose a threshold by {recipe.goal} by; {LEAST} are the least."
+        few = f"Half: {fewest} images of the rarer class are too few to choose by {recipe.goal}; {LEAST} are the least."
         return Operating(USUAL, few)
     random = np.random.default_rng(recipe.seed)
     drawn = (random.integers(0, len(labels), len(labels)) for _ in range(RESAMPLES))
