@@ -19,6 +19,7 @@ from retrain import keras_network
 from retrain.dataset import LabelledImages
 from retrain.features import FeatureCache
 from retrain.keras_features import Parts
+from retrain.keras_phases import plan
 from retrain.keras_training import Training
 from retrain.progress import Moment
 
@@ -49,17 +50,18 @@ def main(order: Order) -> Spent:
     )
     network = keras_network.build(recipe)
     train, tune = (load(Path(order.folder, part), network.image_size) for part in ("train", "validation"))
-    parts = Parts(recipe, network, FeatureCache(Path(order.cache), CACHE_BYTES), len(train) + len(tune))
-    parts.fill((train, tune), Silent())
+    phases = plan(recipe, network.start.pretrained)
+    parts = Parts(recipe, network, FeatureCache(Path(order.cache), CACHE_BYTES), len(train) + len(tune), phases)
+    parts.fill([(train, 1), (tune, 1)], Silent())
     trained = Training(recipe, network, parts, Silent()).run(train, tune)
-    phases = tuple(
+    seconds = tuple(
         tuple(epoch.seconds for epoch in trained.history if epoch.phase == phase) for phase in ("head", "tail")
     )
     last = trained.history[-1]
     assert last.validation_loss is not None
     assert last.validation_accuracy is not None
-    once_s = time.perf_counter() - began - sum(map(sum, phases))
-    return Spent(once_s, phases, last.validation_loss, last.validation_accuracy)
+    once_s = time.perf_counter() - began - sum(map(sum, seconds))
+    return Spent(once_s, seconds, last.validation_loss, last.validation_accuracy)
 
 
 def load(folder: Path, size: tuple[int, int]) -> LabelledImages:

@@ -53,9 +53,7 @@ def fit(labels: Labels, probabilities: Probabilities) -> Calibration:
         left_out[rows] = _fit(labels[others], logits[others], shifted).answer(logits[rows])
     gained = log_loss(labels, probabilities) - log_loss(labels, left_out)
     if gained <= 0:
-        said = (
-            f"By {len(labels)} images: scaled, left-out ones are answered no better ({gained:.4f} nats); left as it is."
-        )
+        said = f"By {len(labels)} images: left-out ones are answered no better ({gained:.4f} nats); left as it is."
         return Calibration(1.0, 0.0, len(labels), said, before, before)
     line = _fit(labels, logits, shifted)
     said = f"By {len(labels)} images: left-out ones are answered better ({gained:.4f} nats)."

@@ -4,11 +4,12 @@ LINE B, train. All of it on cached activations of a few views of each image, so 
 1. probe: logistic regression on the pooled features, fitted to its optimum; its weights are the head's first ones.
 2. arms: the tail unfrozen at several depths, from ImageNet's weights and from the live version's, each pulled towards
    where it began (L2-SP), at a rate that warms up and falls; the running mean of its weights is what counts.
-3. choice: of each arm and the means of its two ends (WiSE) the one with the lowest loss on the tune bucket.
+3. choice: half way between the two ends of the deepest arm (WiSE), unless the tune bucket clearly prefers another one.
 4. the chosen arm once more with train and tune together.
 Source: Kumar et al. 2022 (LP-FT), Li et al. 2018 (L2-SP), Wortsman et al. 2022 (WiSE-FT).
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from contract.recipe import Recipe
 from contract.records import Epoch, Trial
 from retrain import probe
 from retrain.dataset import LabelledImages, join
-from retrain.evaluation import Probabilities, log_loss
+from retrain.evaluation import Probabilities, log_losses
 from retrain.keras_batches import Batches, Shuffled, prior_log_odds
 from retrain.keras_epochs import Journal, Kept, Listener
 from retrain.keras_features import Parts
@@ -32,7 +33,7 @@ from retrain.probe import Probe
 
 TAIL_PULL, HEAD_PULL = 0.01, 1.0  # L2-SP: the head starts at an optimum, the tail does not
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from an arm's start to its end
-USUAL_SHARE = 0.75  # where there are no tune images to choose by
+USUAL_SHARE = 0.5  # four-fold on 600 photos: log-loss 0.149 at the probe, 0.133 half way, 0.144 at the end
 WARM_UP = 0.1  # of all steps
 LEAST_RATE = 0.1  # of the highest one, at the end
 MEMORY_EPOCHS = 2  # how far back the running mean of the weights reaches
@@ -59,6 +60,15 @@ class Finished:
     start: Values
     end: Values
     epochs: int
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial, its loss for each tune image, (N,) in nats, and whether it is the one where none is clearly better."""
+
+    trial: Trial
+    losses: NDArray[np.float64]
+    usual: bool
 
 
 class BestTraining:
@@ -90,15 +100,15 @@ class BestTraining:
 
         Args:
             train: of both classes.
-            tune: what is chosen by; may be empty: then the deepest arm, and the usual mean of its ends.
+            tune: what is chosen by; may be empty: then the usual one is taken.
         """
         started_s = time.monotonic()
         trials: tuple[Trial, ...] = ()
-        arm, share, epochs = self._arms()[-1], USUAL_SHARE, self._recipe.tail_epochs
+        arm, share, epochs = self._usual, USUAL_SHARE, self._recipe.tail_epochs
         if len(tune):
             self.probe = self._fit_probe(train, probe.STRENGTHS)
             tried = [(finished, self._try(finished, tune)) for finished in map(self._fitted(train, tune), self._arms())]
-            trials = choose([trial for _, each in tried for trial in each])
+            trials = choose([one for _, each in tried for one in each])
             chosen = next(trial for trial in trials if trial.chosen)
             best = next(finished for finished, _ in tried if finished.arm.name == chosen.arm)
             arm, share, epochs = best.arm, chosen.share, best.epochs
@@ -117,6 +127,10 @@ class BestTraining:
         return self.probe.predict(self._parts.features(images, 1)[0])
 
     # Arms
+    @property
+    def _usual(self) -> Arm:
+        return next(arm for arm in self._arms() if arm.depth == self._depths[-1])
+
     def _arms(self) -> list[Arm]:
         """From the shallowest; the live version's last."""
         arms = [Arm(f"imagenet, last {depth} layers", depth, self._begin_at_imagenet) for depth in self._depths]
@@ -178,16 +192,17 @@ class BestTraining:
     def _keep(self, epoch: Epoch) -> None:
         self._kept.offer(epoch, self._built.model)
 
-    def _try(self, finished: Finished, tune: LabelledImages) -> list[Trial]:
-        """The losses on all views of the tune bucket between an arm's two ends."""
+    def _try(self, finished: Finished, tune: LabelledImages) -> list[Tried]:
+        """The losses of all views of the tune bucket between an arm's two ends."""
         batches = Batches(self._tail, tune, self._recipe.batch_size, views=self._recipe.views)
-        labels = np.tile(tune.labels, self._recipe.views)
-        trials = []
+        tried = []
         for share in SHARES:
             _assign(self._built.model, _between(finished, share))
-            answers = np.asarray(self._tail.model.predict(batches, verbose=0), np.float32)[:, 0]
-            trials.append(Trial(finished.arm.name, finished.arm.depth, share, log_loss(labels, answers)))
-        return trials
+            answers = np.asarray(self._tail.model.predict(batches, verbose=0), np.float32)
+            losses = log_losses(tune.labels, answers.reshape(self._recipe.views, len(tune))).mean(axis=0)
+            trial = Trial(finished.arm.name, finished.arm.depth, share, float(losses.mean()))
+            tried.append(Tried(trial, losses, usual=finished.arm == self._usual and share == USUAL_SHARE))
+        return tried
 
     def _fit_probe(self, images: LabelledImages, strengths: Sequence[float]) -> Probe:
         features = self._parts.features(images, self._recipe.views)
@@ -195,10 +210,18 @@ class BestTraining:
         return probe.fit(features, images.labels, groups, seed=self._recipe.seed, strengths=strengths)
 
 
-def choose(trials: Sequence[Trial]) -> tuple[Trial, ...]:
-    """Mark the trial with the lowest loss; of equal ones the first."""
-    best = min(range(len(trials)), key=lambda place: trials[place].loss)
-    return tuple(replace(trial, chosen=place == best) for place, trial in enumerate(trials))
+def choose(tried: Sequence[Tried]) -> tuple[Trial, ...]:
+    """Mark the usual trial, or the one with the lowest loss where that is lower by more than its standard error.
+
+    A few dozen images cannot tell dozens of networks apart: the lowest loss of all is mostly luck.
+    Source: Breiman et al. 1984, the one-standard-error rule, here of the paired difference.
+    """
+    best = min(tried, key=lambda each: each.trial.loss)
+    usual = next(each for each in tried if each.usual)
+    gained = usual.losses - best.losses  # (N,) nats
+    error = float(gained.std(ddof=1)) / math.sqrt(len(gained)) if len(gained) > 1 else math.inf
+    chosen = best if gained.mean() > error else usual
+    return tuple(replace(each.trial, chosen=each is chosen) for each in tried)
 
 
 def begin_head(built: Built, fitted: Probe) -> None:

@@ -1,53 +1,30 @@
 """Training on cached activations: the same losses as without the cache, and each image pays for the backbone once."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import orchard
 import pytest
+from small_pictures import SIDE, Listening, images
 
 from contract.recipe import Recipe
 from contract.records import Epoch
-from retrain.dataset import LabelledImages
 from retrain.features import FeatureCache
 from retrain.keras_backbones import find_backbone
+from retrain.keras_batches import Batches
 from retrain.keras_features import Parts
 from retrain.keras_network import Built, assemble
-from retrain.keras_training import Training, predict
+from retrain.keras_phases import plan
+from retrain.keras_training import Training
 from retrain.keras_weights import StartingPoint
-from retrain.progress import Moment
 
 # See test_keras_training.py.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
-SIDE = 32
 RECIPE = replace(orchard.TINY, backbone=None, head_epochs=2, tail_epochs=2, tail_layers=4, learning_rate=1e-3)
 PLENTY = 2**30
-
-
-class Listening:
-    def __init__(self) -> None:
-        self.passes: list[tuple[int, int]] = []
-
-    def moment(self, moment: Moment) -> None: ...
-
-    def epoch(self, epoch: Epoch, moment: Moment) -> None: ...
-
-    def cached(self, done: int, count: int) -> None:
-        self.passes.append((done, count))
-
-
-def images(numbers: range) -> LabelledImages:
-    random = np.random.default_rng(numbers.start)
-    pixels = random.integers(0, 120, (len(numbers), SIDE, SIDE, 3), np.uint8)
-    labels = (np.arange(len(numbers)) % 2).astype(np.uint8)
-    pixels[labels == 1, :, :, 2] += 120
-    rows = [SimpleNamespace(digest=hashlib.sha256(str(number).encode()).hexdigest()) for number in numbers]
-    return LabelledImages(pixels, labels, tuple(rows))  # type: ignore[arg-type]  # only the digest is looked at
 
 
 TRAIN, TUNE, HOLDOUT = images(range(20)), images(range(100, 108)), images(range(200, 208))
@@ -64,11 +41,12 @@ def train(
     name: str, cache: FeatureCache | None, listening: Listening | None = None, recipe: Recipe = RECIPE
 ) -> tuple[tuple[Epoch, ...], np.ndarray, Parts]:
     built, listening = build(name, recipe), listening or Listening()
-    buckets = (TRAIN, TUNE, HOLDOUT)
-    parts = Parts(recipe, built, cache, sum(map(len, buckets)))
+    buckets = [(images, 1) for images in (TRAIN, TUNE, HOLDOUT)]
+    parts = Parts(recipe, built, cache, 36, plan(recipe, True))
     parts.fill(buckets, listening)
     trained = Training(recipe, built, parts, listening).run(TRAIN, TUNE)
-    answers = predict(parts, HOLDOUT)
+    last = parts.all[-1]
+    answers = last.model.predict(Batches(last, HOLDOUT, 32), verbose=0)[:, 0]
     np.testing.assert_allclose(answers, trained.model.predict(HOLDOUT.pixels, verbose=0)[:, 0], atol=1e-4)
     return trained.history, answers, parts
 
@@ -96,8 +74,8 @@ def test_only_new_images_go_through_the_frozen_layers_in_a_later_job(tmp_path: P
     assert again.passes == []
     assert len(history) == 4
     later = Listening()
-    parts = Parts(RECIPE, build("MobileNet"), cache, 40)
-    parts.fill((TRAIN, images(range(300, 304))), later)
+    parts = Parts(RECIPE, build("MobileNet"), cache, 40, plan(RECIPE, True))
+    parts.fill([(TRAIN, 1), (images(range(300, 304)), 1)], later)
     assert later.passes == [(4, 4)]
 
 
@@ -122,7 +100,7 @@ def test_a_network_that_learns_whole_is_trained_on_pixels(tmp_path: Path) -> Non
     recipe = replace(RECIPE, backbone="Compact", weights="none")
     built = build("Compact", recipe)
     start = replace(built.start, weights="none")
-    parts = Parts(recipe, replace(built, start=start), FeatureCache(tmp_path, PLENTY), 36)
-    parts.fill((TRAIN,), Listening())
+    parts = Parts(recipe, replace(built, start=start), FeatureCache(tmp_path, PLENTY), 36, plan(recipe, False))
+    parts.fill([(TRAIN, 1)], Listening())
     assert [(part.phase.name, part.space) for part in parts.all] == [("whole", None)]
     assert not list(tmp_path.iterdir())
