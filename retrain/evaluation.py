@@ -37,8 +37,13 @@ def measure(labels: Labels, probabilities: Probabilities, threshold: float) -> M
 
 def log_loss(labels: Labels, probabilities: Probabilities) -> float:
     """Mean binary cross-entropy in nats, probabilities clipped to [1e-7, 1 - 1e-7]."""
+    return float(np.mean(losses(labels, probabilities)))
+
+
+def losses(labels: Labels, probabilities: Probabilities) -> NDArray[np.float64]:
+    """Each image's binary cross-entropy, (N,) in nats, clipped as in `log_loss`."""
     clipped = np.clip(probabilities.astype(np.float64), CLIP, 1 - CLIP)
-    return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log1p(-clipped))))
+    return -np.where(labels == 1, np.log(clipped), np.log1p(-clipped))
 
 
 def auc(labels: Labels, probabilities: Probabilities) -> float | None:
