@@ -131,15 +131,15 @@ def is_unjudged(name: str, count: int, least: int) -> str:
 def is_unclear(whole: Comparison, low: float, more: int | None) -> str:
     """Neither better nor worse beyond chance."""
     seen = whole.only_candidate_right - whole.only_live_right
-    looks = "looks better" if seen > 0 else "looks worse" if seen < 0 else "is right as often"
-    may = f": it may be up to {_points(-low)} worse" if low < 0 else ""
-    return f"It {looks}, but nothing is shown beyond chance{may}. {_ask(more, ON_HOLDOUT)}"
+    looks = f"It looks {'better' if seen > 0 else 'worse'}, but not beyond chance" if seen else "It is right as often"
+    may = f"; it may be up to {_points(-low)} worse" if low < 0 else ""
+    return f"{looks}{may}. {_ask(more, ON_HOLDOUT)}"
 
 
 def _ask(more: int | None, where: str) -> str:
     """What is missing."""
     if more is None:
-        return f"No realistic number of labelled images (up to {MOST_IMAGES}) {where} would show such a difference."
+        return f"No realistic number of labelled images (up to {MOST_IMAGES}) would show so small a difference."
     return f"About {more} more labelled images {where} would show such a difference."
 
 
