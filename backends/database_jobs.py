@@ -168,9 +168,9 @@ def _take(connection: Connection, row: Row[tuple[object, ...]], *, owner: str, n
 
 
 def _same_request(earlier: Job, job: Job) -> Job:
-    if (earlier.recipe, earlier.gate_policy) != (job.recipe, job.gate_policy):
+    if (earlier.recipe, earlier.gate_policy, earlier.dry_run) != (job.recipe, job.gate_policy, job.dry_run):
         raise IdempotencyConflict(
-            f"The Idempotency-Key {job.idempotency_key!r} came before, with another recipe or gate policy, and made "
+            f"The Idempotency-Key {job.idempotency_key!r} came before, with another recipe or gate, and made "
             f"job {earlier.id!r}. Send a new key for a new request."
         )
     return earlier

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 S = TypeVar("S", bound=StrEnum)
 R = TypeVar("R", bound="DataclassInstance")
-REVISION = "0002"  # of the newest file in migrations/versions; revisions are numbered, so a greater one is newer
+REVISION = "0003"  # of the newest file in migrations/versions; revisions are numbered, so a greater one is newer
 LARGEST_NUMBER = 2**31 - 1  # what an Integer column holds everywhere
 
 
@@ -150,6 +150,7 @@ jobs = Table(
     Column("failure", JsonText(Failure)),
     Column("lease_owner", String),
     Column("lease_expires", UtcTime),
+    Column("dry_run", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("model", "idempotency_key"),
     Index("jobs_by_state", "state", "created_at"),
     Index("jobs_by_model", "model", "created_at"),

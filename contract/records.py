@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from contract.comparison import Comparison
 from contract.recipe import Recipe, check
 
 DEFAULT_MODEL = "default"
@@ -85,10 +86,15 @@ class SwapChoice(StrEnum):
 
 
 class GatePolicy(StrEnum):
-    """When a new version goes live without a person: if it is not worse than the live one, or always."""
+    """When a new version goes live without a person; docs/gate.md says what each asks for.
 
-    NOT_WORSE = "not_worse"
+    `not_worse` is from earlier releases, whose rows keep it; it is judged as `balanced`.
+    """
+
+    CAUTIOUS = "cautious"
+    BALANCED = "balanced"
     ALWAYS = "always"
+    NOT_WORSE = "not_worse"
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,10 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate said, and why, in words. `live` is the measured live version, where there was one."""
+    """What the gate said, and why, in words. `live` is the measured live version, where there was one.
+
+    `comparisons` begin with the whole hold-out; `more_images` is about how many more would help to decide.
+    """
 
     decision: Decision
     policy: GatePolicy
@@ -155,6 +164,8 @@ class Verdict:
     candidate: Metrics
     live: Metrics | None = None
     live_version: int | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    more_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -258,6 +269,7 @@ class Job:
     version: int | None = None
     verdict: Verdict | None = None
     failure: Failure | None = None
+    dry_run: bool = False  # its version is published and judged, and does not go live
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,10 @@ def _host(text: str) -> str:
     return text if text in LOOPBACK else str(ipaddress.ip_address(text))
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _recipe(text: str) -> Recipe:
     return change_recipe(BEST, msgspec.json.decode(text, type=dict[str, object]))
 
@@ -102,7 +106,14 @@ class Settings:
         lease_s: how long a claimed job stays claimed without a heartbeat.
         job_attempts: how often a job is claimed before it counts as failed.
         recipe: JSON object of recipe fields that differ from those of `best`; the default of `retrain`.
-        gate_policy: `not_worse` or `always`; the default of `retrain`.
+        gate_policy: `cautious`, `balanced` or `always` (docs/gate.md); the default of `retrain`.
+        gate_significance: how often chance alone may look like a difference, in any of the gate's tests.
+        gate_margin: share of the hold-out by which a version that counts as not inferior may be worse.
+        gate_protected: slices on which no version may be worse, separated by commas; `*` stands for any text.
+        gate_slice_margin: by how much a version may be worse there, for which `cautious` wants proof.
+        gate_least_holdout, gate_least_slice: images from which on the hold-out, a slice is judged.
+        gate_small_holdout: images below which `balanced` needs no proof that accuracy is not inferior.
+        gate_resamples: of the paired bootstrap.
     """
 
     home: Path = _text("var", _path, "a folder")
@@ -147,7 +158,15 @@ class Settings:
     lease_s: float = _real(10.0, 0.5, 3600)
     job_attempts: int = _whole(3, 1, 100)
     recipe: Recipe = _text("{{}}", _recipe, "a JSON object of recipe fields")
-    gate_policy: GatePolicy = _text("not_worse", GatePolicy, "`not_worse` or `always`")
+    gate_policy: GatePolicy = _text("balanced", GatePolicy, "`cautious`, `balanced` or `always`")
+    gate_significance: float = _real(0.05, 0.0001, 0.5)
+    gate_margin: float = _real(0.02, 0, 0.5)
+    gate_protected: tuple[str, ...] = _text("class:*", _names, "names separated by commas")
+    gate_slice_margin: float = _real(0.1, 0, 0.5)
+    gate_least_holdout: int = _whole(20, 1, 1_000_000)
+    gate_least_slice: int = _whole(30, 1, 1_000_000)
+    gate_small_holdout: int = _whole(1000, 1, 1_000_000)
+    gate_resamples: int = _whole(2000, 100, 100_000)
 
     @property
     def open(self) -> bool:

@@ -319,16 +319,18 @@ class Recipe(_message.Message):
     def __init__(self, name: _Optional[str] = ..., backbone: _Optional[str] = ..., alpha: _Optional[float] = ..., weights: _Optional[str] = ..., image_size: _Optional[int] = ..., preprocessing: _Optional[str] = ..., pooling: _Optional[str] = ..., dense_units: _Optional[int] = ..., head_epochs: _Optional[int] = ..., tail_layers: _Optional[int] = ..., tail_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., keep: _Optional[str] = ..., threshold: _Optional[float] = ..., seed: _Optional[int] = ..., views: _Optional[int] = ..., calibrate: _Optional[bool] = ..., goal: _Optional[str] = ..., false_positive_cost: _Optional[float] = ..., false_negative_cost: _Optional[float] = ..., least_precision: _Optional[float] = ...) -> None: ...
 
 class StartJobRequest(_message.Message):
-    __slots__ = ("model", "recipe", "gate_policy", "idempotency_key")
+    __slots__ = ("model", "recipe", "gate_policy", "idempotency_key", "dry_run")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
     GATE_POLICY_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     model: str
     recipe: Recipe
     gate_policy: str
     idempotency_key: str
-    def __init__(self, model: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., gate_policy: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, model: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., gate_policy: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("model", "id")
@@ -369,7 +371,7 @@ class ListJobsResponse(_message.Message):
     def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "model", "state", "recipe", "gate_policy", "progress", "created_at", "idempotency_key", "attempt", "cancel_requested", "started_at", "finished_at", "version", "verdict", "failure")
+    __slots__ = ("id", "model", "state", "recipe", "gate_policy", "progress", "created_at", "idempotency_key", "attempt", "cancel_requested", "started_at", "finished_at", "version", "verdict", "failure", "dry_run")
     ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -385,6 +387,7 @@ class Job(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: str
     state: str
@@ -400,7 +403,8 @@ class Job(_message.Message):
     version: int
     verdict: Verdict
     failure: Error
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., gate_policy: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., attempt: _Optional[int] = ..., cancel_requested: _Optional[bool] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ..., failure: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., gate_policy: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., attempt: _Optional[int] = ..., cancel_requested: _Optional[bool] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ..., failure: _Optional[_Union[Error, _Mapping]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("step", "fraction", "eta_s", "epoch", "epochs", "message", "warnings", "history")
@@ -465,20 +469,60 @@ class Metrics(_message.Message):
     def __init__(self, count: _Optional[int] = ..., accuracy: _Optional[float] = ..., log_loss: _Optional[float] = ..., auc: _Optional[float] = ..., precision: _Optional[float] = ..., recall: _Optional[float] = ..., true_positive: _Optional[int] = ..., false_positive: _Optional[int] = ..., true_negative: _Optional[int] = ..., false_negative: _Optional[int] = ...) -> None: ...
 
 class Verdict(_message.Message):
-    __slots__ = ("decision", "policy", "reasons", "candidate", "live", "live_version")
+    __slots__ = ("decision", "policy", "reasons", "candidate", "live", "live_version", "comparisons", "more_images")
     DECISION_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     LIVE_FIELD_NUMBER: _ClassVar[int]
     LIVE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    COMPARISONS_FIELD_NUMBER: _ClassVar[int]
+    MORE_IMAGES_FIELD_NUMBER: _ClassVar[int]
     decision: str
     policy: str
     reasons: _containers.RepeatedScalarFieldContainer[str]
     candidate: Metrics
     live: Metrics
     live_version: int
-    def __init__(self, decision: _Optional[str] = ..., policy: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ..., candidate: _Optional[_Union[Metrics, _Mapping]] = ..., live: _Optional[_Union[Metrics, _Mapping]] = ..., live_version: _Optional[int] = ...) -> None: ...
+    comparisons: _containers.RepeatedCompositeFieldContainer[Comparison]
+    more_images: int
+    def __init__(self, decision: _Optional[str] = ..., policy: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ..., candidate: _Optional[_Union[Metrics, _Mapping]] = ..., live: _Optional[_Union[Metrics, _Mapping]] = ..., live_version: _Optional[int] = ..., comparisons: _Optional[_Iterable[_Union[Comparison, _Mapping]]] = ..., more_images: _Optional[int] = ...) -> None: ...
+
+class Comparison(_message.Message):
+    __slots__ = ("slice", "count", "judged", "protected", "candidate_accuracy", "live_accuracy", "only_candidate_right", "only_live_right", "p_value", "log_loss", "auc")
+    SLICE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_FIELD_NUMBER: _ClassVar[int]
+    PROTECTED_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    LIVE_ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    ONLY_CANDIDATE_RIGHT_FIELD_NUMBER: _ClassVar[int]
+    ONLY_LIVE_RIGHT_FIELD_NUMBER: _ClassVar[int]
+    P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    LOG_LOSS_FIELD_NUMBER: _ClassVar[int]
+    AUC_FIELD_NUMBER: _ClassVar[int]
+    slice: str
+    count: int
+    judged: bool
+    protected: bool
+    candidate_accuracy: float
+    live_accuracy: float
+    only_candidate_right: int
+    only_live_right: int
+    p_value: float
+    log_loss: Difference
+    auc: Difference
+    def __init__(self, slice: _Optional[str] = ..., count: _Optional[int] = ..., judged: _Optional[bool] = ..., protected: _Optional[bool] = ..., candidate_accuracy: _Optional[float] = ..., live_accuracy: _Optional[float] = ..., only_candidate_right: _Optional[int] = ..., only_live_right: _Optional[int] = ..., p_value: _Optional[float] = ..., log_loss: _Optional[_Union[Difference, _Mapping]] = ..., auc: _Optional[_Union[Difference, _Mapping]] = ...) -> None: ...
+
+class Difference(_message.Message):
+    __slots__ = ("value", "low", "high")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    value: float
+    low: float
+    high: float
+    def __init__(self, value: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
 
 class ListVersionsRequest(_message.Message):
     __slots__ = ("model",)

@@ -68,6 +68,7 @@ def run_job(settings: Settings, options: argparse.Namespace) -> int:
     from retrain import job as jobs  # noqa: PLC0415  # loads TensorFlow, which the worker never needs
     from retrain import tf_export  # noqa: PLC0415  # the same
     from retrain.conversion import Converter  # noqa: PLC0415  # beside them
+    from retrain.holdout import Thresholds  # noqa: PLC0415  # the same
 
     tf_export.prepare_device()
     for noisy in ("absl", "tensorflow"):
@@ -80,6 +81,7 @@ def run_job(settings: Settings, options: argparse.Namespace) -> int:
         limits=ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
         converter=None if settings.runtime is RuntimeChoice.TENSORFLOW else Converter(),
         features=FeatureCache(settings.home / "features", most) if (most := settings.feature_cache_bytes) else None,
+        thresholds=Thresholds.of(settings),
     )
     job = database.get_job(options.model, options.job_id)
     if job.attempt != options.attempt or job.state is not JobState.RUNNING:

@@ -1,8 +1,11 @@
 """LINE B in one screenful: collect, split, cache, train, calibrate, judge, publish, aspire. One job in its process."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from contract import artifact
 from contract.artifact import Manifest
@@ -16,13 +19,14 @@ from contract.errors import (
 )
 from contract.images import ImageLimits
 from contract.ports import Database, Storage
-from contract.records import Decision, Failure, Job, JobState, Model
+from contract.records import Decision, Example, Failure, Job, JobState, Model, Verdict
 from retrain import dataset as datasets
 from retrain import keras_network, tf_export, threshold
 from retrain.conversion import Converter
 from retrain.dataset import Dataset, join
 from retrain.features import FeatureCache
-from retrain.gate import Scored, Unmeasured, judge, refuse_degenerate
+from retrain.gate import Unmeasured, judge, refuse_degenerate, rehearse
+from retrain.holdout import DEFAULTS, Mask, Scored, Thresholds, slice_holdout
 from retrain.keras_recipes import Course
 from retrain.progress import Reporter
 from retrain.publish import Candidate, Made, Publisher
@@ -40,6 +44,7 @@ class Surroundings:
         limits: those of the service.
         converter: None converts nothing.
         features: None caches nothing.
+        thresholds: the gate's.
     """
 
     database: Database
@@ -48,6 +53,7 @@ class Surroundings:
     limits: ImageLimits
     converter: Converter | None = None
     features: FeatureCache | None = None
+    thresholds: Thresholds = DEFAULTS
 
 
 def run(job: Job, around: Surroundings) -> JobState:
@@ -102,18 +108,18 @@ def make_version(job: Job, around: Surroundings) -> Job:
     report.step("judge", f"on {len(dataset.holdout)} hold-out images")
     probabilities = course.predict(dataset.holdout)
     refuse_degenerate(probabilities)
-    candidate = Scored(probabilities, operating.threshold)
+    made = Made(trained, calibration, operating, probabilities, course.ask_probe(dataset.holdout))
     model = around.database.get_model(job.model)  # now: a person may have changed what is live during the training
     live = score_live(model, dataset, around, report)
-    verdict = judge(dataset.holdout.labels, candidate, live=live, policy=job.gate_policy)
+    verdict = decide(made, live, job=job, model=model, dataset=dataset, around=around)
 
     report.step("publish", f"{verdict.decision}: {' '.join(verdict.reasons)}")
     publisher = Publisher(around.database, around.storage, workplace, around.converter)
-    made = Made(trained, calibration, operating, probabilities)
     version = publisher.stage(Candidate(job, model, dataset, made, verdict), report)
 
-    report.step("aspire", "publishing" if verdict.decision is Decision.PROMOTE else "publishing without going live")
-    return publisher.release(version, job)
+    goes_live = verdict.decision is Decision.PROMOTE and not job.dry_run
+    report.step("aspire", "publishing" if goes_live else "publishing without going live")
+    return publisher.release(version, job, promote=goes_live)
 
 
 def score_live(model: Model, dataset: Dataset, around: Surroundings, report: Reporter) -> Scored | Unmeasured | None:
@@ -148,3 +154,29 @@ def open_version(name: str, number: int, around: Surroundings) -> tuple[Path, Ma
     version = around.database.get_version(name, number)
     folder = around.storage.local_folder(version.storage_key)
     return folder, artifact.verify(folder, version.manifest_sha256)
+
+
+def decide(
+    made: Made,
+    live: Scored | Unmeasured | None,
+    *,
+    job: Job,
+    model: Model,
+    dataset: Dataset,
+    around: Surroundings,
+) -> Verdict:
+    """The gate's verdict, on the hold-out and its slices."""
+    fresh = find_fresh(model, dataset.holdout.examples, around.database) if isinstance(live, Scored) else None
+    holdout = slice_holdout(dataset.holdout.labels, dataset.classes, fresh)
+    candidate = Scored(made.probabilities, made.operating.threshold)
+    probe = None if made.probe is None else Scored(made.probe, threshold.USUAL)
+    verdict = judge(holdout, candidate, live=live, policy=job.gate_policy, thresholds=around.thresholds, probe=probe)
+    return rehearse(verdict) if job.dry_run else verdict
+
+
+def find_fresh(model: Model, examples: Sequence[Example], database: Database) -> Mask | None:
+    """Which images are newer than all that the live version was made from, (N,) bool; None where nobody knows."""
+    if model.live_version is None:
+        return None
+    last = database.get_version(model.name, model.live_version).last_example
+    return None if last is None else np.array([example.id > last for example in examples], np.bool_)

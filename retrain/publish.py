@@ -15,7 +15,7 @@ from contract.artifact import Golden, Manifest
 from contract.errors import DatabaseUnavailable, GoldenMismatch
 from contract.images import ImageLimits, decode_resized
 from contract.ports import Database, Storage
-from contract.records import Calibration, Decision, Job, Model, Operating, Verdict, Version
+from contract.records import Calibration, Job, Model, Operating, Verdict, Version
 from retrain import golden, keras_training, tf_export
 from retrain.conversion import CALIBRATION_IMAGES, COMPARED_IMAGES, Converted, Converter, Samples
 from retrain.dataset import Dataset
@@ -36,12 +36,16 @@ NOT_WANTED = "RIPEN_RUNTIME of the worker is `tensorflow`."
 
 @dataclass(frozen=True)
 class Made:
-    """A trained network, how its logits were scaled and its threshold chosen, and its own answers for the hold-out."""
+    """A trained network, how its logits were scaled and its threshold chosen, and answers for the hold-out.
+
+    `probabilities` are its own, (N,); `probe`, the linear probe's, where there is one.
+    """
 
     trained: Trained
     calibration: Calibration | None
     operating: Operating
     probabilities: Probabilities
+    probe: Probabilities | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,8 @@ class Publisher:
         artifact.verify(folder, digest)
         return self._version(candidate, number, digest)
 
-    def release(self, version: Version, job: Job) -> Job:
-        """Publish the staged folder and record it; with a promoting verdict it is what should be live from then on.
+    def release(self, version: Version, job: Job, *, promote: bool) -> Job:
+        """Publish the staged folder and record it; with `promote` it is what should be live from then on.
 
         Raises:
             LeaseLost: another worker has the job now; nothing of this attempt stays behind.
@@ -107,7 +111,6 @@ class Publisher:
         self._workplace.remember(version.number)
         self._storage.publish_folder(self._workplace.staging(job.attempt), version.storage_key)
         try:
-            promote = version.verdict.decision is Decision.PROMOTE
             return self._database.record_version(version, attempt=job.attempt, promote=promote)
         except DatabaseUnavailable:
             raise  # it may be recorded all the same: whoever removes the workplace asks the database again

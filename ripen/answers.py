@@ -156,8 +156,37 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """The new version's figure minus the live one's, and the interval in which the true difference may lie."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both versions on one slice of the hold-out, "all" is the whole; `judged` is false where it has too few images."""
+
+    slice: str
+    count: int
+    judged: bool
+    protected: bool
+    candidate_accuracy: float
+    live_accuracy: float
+    only_candidate_right: int
+    only_live_right: int
+    p_value: float | None = None
+    log_loss: Difference | None = None
+    auc: Difference | None = None
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """What the gate said, and why, in words: `decision` is promote, reject or inconclusive."""
+    """What the gate said, and why, in words: `decision` is promote, reject or inconclusive.
+
+    `more_images` is about how many more hold-out images would help to decide.
+    """
 
     decision: str
     policy: str
@@ -165,6 +194,8 @@ class Verdict:
     candidate: Metrics
     live: Metrics | None = None
     live_version: int | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    more_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +239,7 @@ class Job:
     failure: ErrorText | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    dry_run: bool = False
 
     @property
     def ended(self) -> bool:

@@ -174,18 +174,21 @@ class Client:
         recipe: Mapping[str, Setting] | None = None,
         *,
         gate_policy: str | None = None,
+        dry_run: bool = False,
         idempotency_key: str | None = None,
     ) -> Job:
         """Queue a retraining and return its job at once.
 
         Args:
             recipe: fields that differ from the service's default recipe.
-            gate_policy: `not_worse` or `always`; None is the service's default.
+            gate_policy: `cautious`, `balanced` or `always`; None is the service's default.
+            dry_run: make and judge a version, promote nothing.
             idempotency_key: repeats with the same key are the same job; None makes a new one.
         """
         body: dict[str, object] = {"recipe": dict(recipe or {})}
-        if gate_policy is not None:
-            body["gate"] = {"policy": gate_policy}
+        gate = {"policy": gate_policy, "dry_run": dry_run or None}
+        if asked := {name: value for name, value in gate.items() if value is not None}:
+            body["gate"] = asked
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         return self._connection.ask(Job, Request("POST", "/api/v1/retrain", self._query, json=body, headers=headers))
 

@@ -6,11 +6,12 @@ import click
 
 from ripen.client import Client, Setting
 from ripen.dataset_folder import LabelledFile, read_dataset
-from ripen.display import Screen, describe_outcome
+from ripen.display import Screen
 from ripen.options import EXIT_REFUSED, with_client, with_screen
 from ripen.sending import Imported, add_files, import_dataset, import_zip, predict_files
 from ripen.zip_dataset import is_zip
 
+POLICIES = ("cautious", "balanced", "always", "not_worse")  # the last one is from earlier releases
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 files_argument = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=EXISTING)
 
@@ -80,16 +81,19 @@ def examples(client: Client, screen: Screen, /) -> None:
 @click.option("--backbone", help="A Keras Applications name, or Compact.")
 @click.option("--alpha", type=float, help="Width multiplier of the MobileNets.")
 @click.option("--weights", help="auto, imagenet, none, or the name of a file in the service's weights folder.")
-@click.option("--gate", type=click.Choice(["not_worse", "always"]), help="When the new version goes live by itself.")
+@click.option("--gate", type=click.Choice(POLICIES), help="When the new version goes live by itself.")
+@click.option("--dry-run", is_flag=True, help="Make and judge a version, but let nothing go live.")
 @with_client
-def retrain(client: Client, screen: Screen, /, *, wait: bool, gate: str | None, **recipe: Setting) -> None:
+def retrain(
+    client: Client, screen: Screen, /, *, wait: bool, gate: str | None, dry_run: bool, **recipe: Setting
+) -> None:
     """Fine-tune a new version. Example: ripen retrain --wait"""
     changes = {name: value for name, value in recipe.items() if value is not None}
-    job = client.retrain(changes, gate_policy=gate)
+    job = client.retrain(changes, gate_policy=gate, dry_run=dry_run)
     if wait:
         screen.say(f"job {job.id}")
         job = screen.follow(client.watch(job.id))
-    screen.show(job, lambda: screen.say(describe_outcome(job) if wait else f"job {job.id} is {job.state}"))
+    screen.show(job, lambda: screen.outcome(job) if wait else screen.say(f"job {job.id} is {job.state}"))
     if wait and job.state != "succeeded":
         raise click.exceptions.Exit(EXIT_REFUSED)
 

@@ -21,12 +21,13 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from ripen.answers import Epoch, Examples, Job, Versions
+from ripen.answers import Comparison, Difference, Epoch, Examples, Job, Versions
 from ripen.errors import RipenClientError
 from ripen.sending import Classified, Imported
 
 STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 SHOWN_REJECTED = 10
+COMPARED = ("slice", "images", "new right", "live right", "only new, only live", "p", "log-loss", "AUC")
 PIPED_WIDTH = 2**20  # wider than any row: rows stay lines where a program or a file reads them
 
 
@@ -136,7 +137,18 @@ class Screen:
         rows = ((job.id, job.state, f"{job.created_at:%Y-%m-%d %H:%M:%S}", _outcome(job)) for job in jobs)
         self.table(("job", "state", "created (UTC)", "outcome"), rows)
         if len(jobs) == 1:
-            self.say(describe_outcome(jobs[0]))
+            self.outcome(jobs[0])
+
+    def outcome(self, job: Job) -> None:
+        """Print how a job ended, what its version was compared on, and how one that is held goes live."""
+        self.say(describe_outcome(job))
+        verdict = job.verdict
+        if verdict is None:
+            return
+        if verdict.comparisons:
+            self.table(COMPARED, (_compared(one) for one in verdict.comparisons))
+        if verdict.decision == "inconclusive" or job.dry_run:
+            self.say(f"To put it live: ripen promote {job.version} --reason WHY")
 
     def versions(self, answer: Versions) -> None:
         """Print one row per version, and what is not as it should be."""
@@ -148,7 +160,7 @@ class Screen:
                     one.state,
                     f"{one.metrics.accuracy:.1%}",
                     f"{one.metrics.count}",
-                    one.verdict.decision,
+                    "held" if one.verdict.decision == "inconclusive" and not one.live else one.verdict.decision,
                     f"{one.created_at:%Y-%m-%d %H:%M:%S}",
                 )
                 for one in answer.versions
@@ -166,6 +178,25 @@ class Screen:
     def examples(self, answer: Examples) -> None:
         """Print how many images there are."""
         self.table(("label", "bucket", "images"), ((one.label, one.bucket, f"{one.count}") for one in answer.counts))
+
+
+def _compared(one: Comparison) -> tuple[str, ...]:
+    """One slice in a row, with the table's columns."""
+    judged = (
+        ("too few", "", "") if one.p_value is None else (f"{one.p_value:.2g}", *map(_told, (one.log_loss, one.auc)))
+    )
+    return (
+        f"{one.slice}{' (protected)' if one.protected else ''}",
+        f"{one.count}",
+        f"{one.candidate_accuracy:.1%}",
+        f"{one.live_accuracy:.1%}",
+        f"+{one.only_candidate_right} -{one.only_live_right}",
+        *judged,
+    )
+
+
+def _told(difference: Difference | None) -> str:
+    return "" if difference is None else f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
 
 
 def describe_progress(job: Job) -> str:

@@ -145,6 +145,7 @@ class Learning(Catalogue):
         *,
         changes: Mapping[str, object],
         gate_policy: GatePolicy | None = None,
+        dry_run: bool = False,
         idempotency_key: str | None = None,
     ) -> Job:
         """Queue a retraining, or return the earlier one of the same idempotency key.
@@ -152,6 +153,7 @@ class Learning(Catalogue):
         Args:
             changes: recipe fields that differ from the service's default recipe.
             gate_policy: None is the service's default.
+            dry_run: train, judge and publish, but promote nothing.
 
         Raises:
             InvalidRequest: a recipe that cannot be used.
@@ -169,6 +171,7 @@ class Learning(Catalogue):
             progress=Progress(),
             created_at=self._database.now(),
             idempotency_key=idempotency_key,
+            dry_run=dry_run,
         )
         return self._database.create_job(job)[0]
 

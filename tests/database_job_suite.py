@@ -32,7 +32,7 @@ class JobSuite:
     """Jobs."""
 
     def test_job_comes_back_as_it_was(self, database: Database) -> None:
-        queued = job(key="k1", recipe=Recipe(backbone="VGG16", alpha=None, learning_rate=1e-4))
+        queued = replace(job(key="k1", recipe=Recipe(backbone="VGG16", alpha=None, learning_rate=1e-4)), dry_run=True)
         assert database.create_job(queued) == (queued, True)
         assert database.get_job("fruit", queued.id) == queued
         assert database.count_jobs() == {("fruit", JobState.QUEUED): 1}
@@ -45,6 +45,8 @@ class JobSuite:
             database.create_job(job(key="k1", recipe=Recipe(seed=1)))
         with pytest.raises(IdempotencyConflict):
             database.create_job(replace(job(key="k1"), gate_policy=GatePolicy.ALWAYS))
+        with pytest.raises(IdempotencyConflict):
+            database.create_job(replace(job(key="k1"), dry_run=True))
         database.create_model("other", ("a", "b"))
         assert database.create_job(job("other", key="k1"))[1]
 

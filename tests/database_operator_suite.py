@@ -14,11 +14,13 @@ import msgspec
 import pytest
 from database_records import START, Clock, claimed, example, published
 
+from backends.database_schema import REVISION
 from contract.errors import InvalidRequest, NotEmpty, TooManyKeys, UnknownKey
 from contract.keys import LOCAL_ACTOR, ApiKey, AuditAction, Role
 from contract.ports import Database
 from contract.records import ChangeKind
 
+SCHEMA = msgspec.json.encode({"revision": REVISION})
 _serial = itertools.count(1)
 
 
@@ -215,7 +217,7 @@ class RowsSuite:
 
     def test_export_is_one_snapshot(self, database: Database) -> None:
         exported = database.export_rows()
-        assert next(exported) == ("schema", msgspec.json.encode({"revision": "0002"}))
+        assert next(exported) == ("schema", SCHEMA)
         assert next(exported)[0] == "audit_log"
         database.add_example(example())
         assert "examples" not in {table for table, _ in exported}
@@ -233,11 +235,11 @@ class RowsSuite:
             ([("models", b"{}")], "no rows of a backup"),
             ([("schema", b'{"revision": 2}')], "no rows of a backup"),
             ([("schema", b"\xff")], "no rows of a backup"),
-            ([("schema", b'{"revision": "9999"}')], "9999.*newer release.*0002"),
-            ([("schema", b'{"revision": "0002"}'), ("nothing", b"{}")], "does not know"),
-            ([("schema", b'{"revision": "0002"}'), ("models", b'{"name": "a", "more": 1}')], "does not know"),
-            ([("schema", b'{"revision": "0002"}'), ("models", b'{"name": "a"}')], "do not fit"),
-            ([("schema", b'{"revision": "0002"}'), ("models", b"[]")], "do not fit"),
+            ([("schema", b'{"revision": "9999"}')], "9999.*newer release.*" + REVISION),
+            ([("schema", SCHEMA), ("nothing", b"{}")], "does not know"),
+            ([("schema", SCHEMA), ("models", b'{"name": "a", "more": 1}')], "does not know"),
+            ([("schema", SCHEMA), ("models", b'{"name": "a"}')], "do not fit"),
+            ([("schema", SCHEMA), ("models", b"[]")], "do not fit"),
         ],
     )
     def test_rows_that_are_not_ours(self, empty: Database, rows: list[tuple[str, bytes]], because: str) -> None:
@@ -255,7 +257,7 @@ class RowsSuite:
 
     def test_older_rows_take_the_defaults_of_new_columns(self, database: Database, empty: Database) -> None:
         published(database)
-        old = {"models": ("pinned",), "versions": ("pinned", "pruned_at", "last_example")}
+        old = {"models": ("pinned",), "versions": ("pinned", "pruned_at", "last_example"), "jobs": ("dry_run",)}
         rows = []
         for table, data in list(database.export_rows())[1:]:
             row = msgspec.json.decode(data)
@@ -263,6 +265,7 @@ class RowsSuite:
         empty.import_rows([("schema", b'{"revision": "0001"}'), *rows])
         assert empty.list_versions("fruit") == database.list_versions("fruit")
         assert empty.list_models() == database.list_models()
+        assert empty.list_jobs("fruit") == database.list_jobs("fruit")
 
 
 def _found(

@@ -3,6 +3,7 @@
 import itertools
 from datetime import UTC, datetime, timedelta
 
+from contract.comparison import Comparison, Difference
 from contract.ports import Database
 from contract.recipe import Recipe
 from contract.records import Bucket, Decision, Example, GatePolicy, Job, JobState, Metrics, Progress, Verdict, Version
@@ -20,7 +21,15 @@ METRICS = Metrics(
     true_negative=20,
     false_negative=4,
 )
-VERDICT = Verdict(Decision.PROMOTE, GatePolicy.ALWAYS, ("it was asked for", "it is better"), METRICS)
+COMPARED = Comparison("all", 40, True, False, 0.9, 0.85, 4, 2, 0.6875, Difference(-0.1, -0.2, 0.01), None)
+VERDICT = Verdict(
+    Decision.PROMOTE,
+    GatePolicy.ALWAYS,
+    ("it was asked for", "it is better"),
+    METRICS,
+    comparisons=(COMPARED, Comparison("fresh", 3, False, False, 1.0, 1.0, 0, 0)),
+    more_images=120,
+)
 _serial = itertools.count(1)
 
 
@@ -65,7 +74,7 @@ def job(model: str = "fruit", *, key: str | None = None, recipe: Recipe | None =
         model=model,
         state=JobState.QUEUED,
         recipe=recipe or Recipe(),
-        gate_policy=GatePolicy.NOT_WORSE,
+        gate_policy=GatePolicy.NOT_WORSE,  # of an earlier release; it is kept as it was
         progress=Progress(),
         created_at=START + timedelta(microseconds=number),
         idempotency_key=key,

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 CREATED = "2026-11-23T19:00:00Z"
 METRICS = {"count": 40, "accuracy": 0.95, "log_loss": 0.2, "auc": 0.99, "precision": 0.9, "recall": 1.0}
-VERDICT = {"decision": "promote", "policy": "not_worse", "reasons": ["nothing is live yet"], "candidate": METRICS}
+VERDICT = {"decision": "promote", "policy": "balanced", "reasons": ["nothing is live yet"], "candidate": METRICS}
 
 
 @dataclass(frozen=True)

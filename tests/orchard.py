@@ -74,13 +74,13 @@ class Orchard:
         self.storage.put(example.storage_key, data)
         return self.database.add_example(example)[0]
 
-    def queue(self, recipe: Recipe = TINY, policy: GatePolicy = GatePolicy.NOT_WORSE) -> Job:
-        job = Job(uuid.uuid4().hex, "default", JobState.QUEUED, recipe, policy, Progress(), self.database.now())
-        return self.database.create_job(job)[0]
+    def queue(self, recipe: Recipe = TINY, policy: GatePolicy = GatePolicy.BALANCED, *, dry_run: bool = False) -> Job:
+        fresh = JobState.QUEUED, recipe, policy, Progress(), self.database.now()
+        return self.database.create_job(Job(uuid.uuid4().hex, "default", *fresh, dry_run=dry_run))[0]
 
-    def claim(self, recipe: Recipe = TINY, policy: GatePolicy = GatePolicy.NOT_WORSE) -> Job:
+    def claim(self, recipe: Recipe = TINY, policy: GatePolicy = GatePolicy.BALANCED, *, dry_run: bool = False) -> Job:
         """Queue a job and claim it, as a worker does."""
-        queued = self.queue(recipe, policy)
+        queued = self.queue(recipe, policy, dry_run=dry_run)
         claimed = self.database.claim_job(owner="test:1", lease_s=600, max_attempts=3)
         assert claimed is not None
         assert claimed.id == queued.id

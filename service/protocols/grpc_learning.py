@@ -170,6 +170,7 @@ class LearningGrpc:
             _model(call, request),
             changes=read_set_fields(request.recipe),
             gate_policy=_gate_policy(request.gate_policy),
+            dry_run=request.dry_run,
             idempotency_key=key,
         )
         return _job_message(job)
@@ -267,7 +268,7 @@ def _bucket(name: str) -> Bucket | None:
 
 
 def _gate_policy(name: str) -> GatePolicy | None:
-    check(name in ("", *GatePolicy), "gate_policy", name, f"{' or '.join(GatePolicy)}, or none")
+    check(name in ("", *GatePolicy), "gate_policy", name, f"one of {', '.join(GatePolicy)}, or none")
     return GatePolicy(name) if name else None
 
 

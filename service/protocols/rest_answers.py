@@ -244,9 +244,10 @@ class PinModelBody(_Body):
 
 
 class GateBody(_Body):
-    """When the new version goes live without a person."""
+    """When the new version goes live without a person; with `dry_run` not at all, but it is made and judged."""
 
-    policy: Annotated[GatePolicy, Strict(False)]
+    policy: Annotated[GatePolicy, Strict(False)] | None = None
+    dry_run: bool = False
 
 
 class RetrainBody(_Body):

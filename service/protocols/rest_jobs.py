@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from contract.records import Job
-from service.protocols.rest_answers import JobsAnswer, RetrainBody, json_response
+from service.protocols.rest_answers import GateBody, JobsAnswer, RetrainBody, json_response
 from service.protocols.rest_bodies import StrictRoute
 from service.protocols.rest_parameters import CoreDependency, Identifier, ModelName, documented
 
@@ -42,10 +42,12 @@ def retrain(
 ) -> Response:
     """Answers at once with the queued job. One job runs at a time per model; watch it with `/jobs/{id}/events`."""
     asked = body or RetrainBody()
+    gate = asked.gate or GateBody()
     job = core.learning.start(
         model,
         changes=asked.recipe,
-        gate_policy=asked.gate.policy if asked.gate else None,
+        gate_policy=gate.policy,
+        dry_run=gate.dry_run,
         idempotency_key=idempotency_key,
     )
     return json_response(job, 202)

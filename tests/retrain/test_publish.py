@@ -36,7 +36,7 @@ def test_an_attempt_that_lost_its_lease_withdraws_only_its_own_version(tmp_path:
     workplace.remember(newer.number)
     planted.storage.publish_folder(workplace.staging(again.attempt), newer.storage_key)
     with pytest.raises(LeaseLost):
-        publisher.release(late, job)
+        publisher.release(late, job, promote=True)
     published = tmp_path / "storage" / "models" / "default"
     assert [path.name for path in published.iterdir()] == [str(newer.number)]
     assert planted.database.record_version(newer, attempt=again.attempt, promote=True).version == newer.number

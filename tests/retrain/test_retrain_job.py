@@ -21,6 +21,7 @@ from contract.openvino_model import OpenVinoModel, Precision, offered, runtime_n
 from contract.recipe import Recipe
 from contract.records import Bucket, ChangeKind, Decision, Failure, GatePolicy, Job, JobState, Model, Progress, Version
 from retrain.conversion import Converter
+from retrain.holdout import Thresholds
 from retrain.job import Surroundings, run
 from retrain.own_process import OwnProcess
 from retrain.tf_export import WARMUP
@@ -177,8 +178,35 @@ def test_a_broken_live_version_is_said_and_does_not_stop_the_next(tmp_path: Path
     assert "live version 1 cannot be measured" in ended.progress.warnings[0]
     assert ended.verdict is not None
     assert (ended.verdict.decision, ended.verdict.live) == (Decision.INCONCLUSIVE, None)
-    assert "curves.png" in ended.verdict.reasons[0]
+    assert "curves.png" in " ".join(ended.verdict.reasons)
     assert planted.database.get_model("default").live_version == 1
+
+
+def test_a_dry_run_is_published_and_judged_and_does_not_go_live(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    job = planted.claim(dry_run=True)
+    assert run(job, around(planted)) is JobState.SUCCEEDED
+    ended = planted.job(job)
+    assert ended.verdict is not None
+    assert (ended.dry_run, ended.version, ended.verdict.decision) == (True, 1, Decision.PROMOTE)
+    assert "dry run" in ended.verdict.reasons[-1]
+    assert ended.verdict == planted.database.get_version("default", 1).verdict
+    assert planted.storage.local_folder("models/default/1").is_dir()
+    assert planted.database.get_model("default").live_version is None
+    assert planted.database.promote("default", 1, kind=ChangeKind.MANUAL, reason="good", actor="test").version == 1
+
+
+def test_what_is_new_since_the_live_version_is_a_slice(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    run(planted.claim(), around(planted))
+    for seed in range(3):
+        planted.add(orchard.picture("apple", 900 + seed), "apple", Bucket.HOLDOUT)
+    job = planted.claim()
+    run(job, around(planted))
+    verdict = planted.job(job).verdict
+    assert verdict is not None
+    found = {one.slice: one.count for one in verdict.comparisons}
+    assert found == {"all": 15, "class:apple": 9, "class:orange": 6, "fresh": 3}
 
 
 class Meddling(SqlDatabase):
@@ -196,12 +224,13 @@ class Meddling(SqlDatabase):
 def test_a_persons_choice_during_the_job_counts(tmp_path: Path, while_it: str, judged_beside: int) -> None:
     planted = orchard.plant(tmp_path)
     for _ in range(2):
-        run(planted.claim(policy=GatePolicy.ALWAYS), around(planted))
+        run(planted.claim(replace(TINY, tail_epochs=1), GatePolicy.ALWAYS), around(planted))  # easily beaten
     planted.database.promote("default", 1, kind=ChangeKind.MANUAL, reason="back")
     database = Meddling(f"sqlite:///{tmp_path}/ripen.db")
     database.while_it = while_it
     job = planted.claim()
-    assert run(job, around(replace(planted, database=database))) is JobState.SUCCEEDED
+    few = Thresholds(least_holdout=12, resamples=200)
+    assert run(job, replace(around(replace(planted, database=database)), thresholds=few)) is JobState.SUCCEEDED
     verdict = planted.job(job).verdict
     assert verdict is not None
     assert verdict.live_version == judged_beside

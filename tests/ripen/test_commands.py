@@ -1,11 +1,12 @@
 """The commands as a user types them: what they print, what they send, how they exit."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from fake_rest_service import CREATED, METRICS, FakeRestService, Reply, events, job, refusal, version, versions
+from fake_rest_service import CREATED, METRICS, VERDICT, FakeRestService, Reply, events, job, refusal, version, versions
 
 from ripen.__main__ import main
 
@@ -138,6 +139,32 @@ def test_retrain_answers_at_once_with_the_job(service: FakeRestService) -> None:
     assert result.output == "job j1 is queued\n"
     sent = json.loads(service.received[0].body)
     assert sent == {"recipe": {"backbone": "Compact"}, "gate": {"policy": "always"}}
+    run(service, "retrain", "--dry-run")
+    assert json.loads(service.received[1].body) == {"recipe": {}, "gate": {"dry_run": True}}
+    run(service, "retrain")
+    assert json.loads(service.received[2].body) == {"recipe": {}}
+
+
+def test_a_version_that_is_held_is_shown_with_its_comparisons_and_how_it_goes_live(service: FakeRestService) -> None:
+    row = {"candidate_accuracy": 0.95, "live_accuracy": 0.9, "only_candidate_right": 4, "only_live_right": 2}
+    scores = {"p_value": 0.6875, "log_loss": {"value": -0.1, "low": -0.2, "high": 0.01}, "auc": None}
+    compared = [
+        {"slice": "all", "count": 40, "judged": True, "protected": False, **row, **scores},
+        {"slice": "class:[a]", "count": 12, "judged": False, "protected": True, **row},
+    ]
+    held = {**VERDICT, "decision": "inconclusive", "comparisons": compared, "more_images": 560}
+    service.answer("GET /api/v1/jobs/j1", job("succeeded", verdict=held, version=3))
+    service.answer("GET /api/v1/versions", versions(version(3, live=False, verdict=held), version(1)))
+    shown = run(service, "jobs", "j1").output
+    assert re.search(r"^all +40 +95.0% +90.0% +\+4 -2 +0.69 +-0.100 \[-0.200, \+0.010\]$", shown, re.MULTILINE)
+    assert re.search(r"^class:\[a\] \(protected\) +12 +95.0% +90.0% +\+4 -2 +too few$", shown, re.MULTILINE)
+    assert shown.endswith("To put it live: ripen promote 3 --reason WHY\n")
+    assert json.loads(run(service, "jobs", "j1", "--json").stdout)["verdict"]["more_images"] == 560
+    assert re.search(r"^3 .*held", run(service, "versions").output, re.MULTILINE)
+    service.answer("GET /api/v1/jobs/j1", job("succeeded", dry_run=True, version=3))
+    assert "ripen promote 3" in run(service, "jobs", "j1").output
+    service.answer("GET /api/v1/jobs/j1", job("succeeded", version=3))
+    assert "ripen promote" not in run(service, "jobs", "j1").output
 
 
 def test_retrain_wait_tells_epochs_warnings_and_the_verdict_once(service: FakeRestService) -> None:

@@ -13,6 +13,7 @@ import tiny_version
 from google.protobuf.json_format import MessageToDict
 from running_service import CLASSES, RunningService, picture, running
 
+from contract.comparison import Comparison, Difference
 from contract.errors import DatabaseUnavailable, StorageFull
 from contract.recipe import Recipe
 from contract.records import (
@@ -41,6 +42,8 @@ SAME_FIELDS = [
     (Epoch, v1.Epoch),
     (Metrics, v1.Metrics),
     (Verdict, v1.Verdict),
+    (Comparison, v1.Comparison),
+    (Difference, v1.Difference),
     (LiveChange, v1.LiveChange),
     (Example, v1.Example),
     (ExampleCount, v1.ExampleCount),
@@ -99,7 +102,13 @@ def publish(service: RunningService, number: int, *, promote: bool = True) -> Ve
     claimed = service.database.claim_job(owner="test", lease_s=60, max_attempts=3)
     assert claimed is not None
     assert service.database.allocate_version(claimed.id, attempt=1) == number
-    verdict = Verdict(tiny_version.Decision.PROMOTE, tiny_version.GatePolicy.ALWAYS, ("a test",), tiny_version.METRICS)
+    verdict = Verdict(
+        tiny_version.Decision.PROMOTE,
+        tiny_version.GatePolicy.ALWAYS,
+        ("a test",),
+        tiny_version.METRICS,
+        comparisons=(Comparison("all", 40, True, False, 0.9, 0.85, 4, 2, 0.5, Difference(0.0, -0.2, 0.01)),),
+    )
     made = Version("default", number, claimed.id, None, tiny_version.METRICS, verdict, 1.5, "0" * 64, datetime.now(UTC))
     service.database.record_version(made, attempt=1, promote=promote)
     return made
@@ -207,6 +216,7 @@ def test_a_job_is_started_shown_and_cancelled(learning: Learning, rest: httpx.Cl
     assert learning.CancelJob(v1.CancelJobRequest(id=job.id)).state == "cancelled"
     assert refused(learning.GetJob, v1.GetJobRequest(id="x")) == ("NOT_FOUND", "unknown_job")
     assert refused(learning.GetJob, v1.GetJobRequest(id="a\x00")) == ("INVALID_ARGUMENT", "invalid_request")
+    assert (job.dry_run, learning.StartJob(v1.StartJobRequest(dry_run=True)).dry_run) == (False, True)
     changed = v1.StartJobRequest(idempotency_key="one")
     assert refused(learning.StartJob, changed) == ("FAILED_PRECONDITION", "idempotency_conflict")
 

@@ -191,7 +191,10 @@ def test_a_retrain_is_a_job_at_once(service: Service) -> None:
     assert (again.status_code, again.json()["id"]) == (202, job["id"])
     other = client.post("/api/v1/retrain", headers={"Idempotency-Key": "k1"})
     assert code(other) == (409, "idempotency_conflict")
-    assert client.post("/api/v1/retrain").json()["recipe"]["head_epochs"] == 5
+    plain = client.post("/api/v1/retrain").json()
+    assert (plain["recipe"]["head_epochs"], plain["gate_policy"], plain["dry_run"]) == (5, "balanced", False)
+    dry = client.post("/api/v1/retrain", json={"gate": {"dry_run": True}}).json()
+    assert (dry["gate_policy"], dry["dry_run"]) == ("balanced", True)
     assert [one["id"] for one in client.get("/api/v1/jobs").json()["jobs"]][-1] == job["id"]
     assert client.get(f"/api/v1/jobs/{job['id']}").json()["id"] == job["id"]
     assert code(client.get("/api/v1/jobs/none")) == (404, "unknown_job")
