@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from contract.errors import VersionCorrupt
+from contract.leak_audit import LeakAudit
 from contract.parity import Parity
 from contract.recipe import Preprocessing, Recipe
 from contract.records import Epoch, Metrics
@@ -83,6 +84,7 @@ class Manifest:
     parity: dict[str, Parity] = field(default_factory=dict)  # of each `<runtime>-<precision>` that was compared
     conversion: str = ""  # why there is no openvino/, or no int8 in it
     format: int = FORMAT
+    leaks: LeakAudit | None = None  # None: made before images were compared
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> str:

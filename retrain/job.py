@@ -17,9 +17,9 @@ from contract.images import ImageLimits
 from contract.ports import Database, Storage
 from contract.records import Decision, Failure, Job, JobState, Model
 from retrain import dataset as datasets
-from retrain import keras_features, keras_network, keras_training, tf_export
+from retrain import keras_features, keras_network, keras_training, settling, tf_export
 from retrain.conversion import Converter
-from retrain.dataset import Dataset
+from retrain.dataset import Collection, Dataset
 from retrain.features import FeatureCache
 from retrain.gate import Scored, Unmeasured, judge, refuse_degenerate
 from retrain.progress import Reporter
@@ -81,8 +81,7 @@ def make_version(job: Job, around: Surroundings) -> Job:
     report.step("split", "building the network and decoding the images")
     network = keras_network.build(job.recipe)
     report.warn(*network.start.warnings)
-    dataset = datasets.load(collection, around.storage, network.image_size, around.limits)
-    report.warn(*dataset.warnings)
+    dataset = load_dataset(job, collection, network.image_size, around, report)
 
     buckets = (dataset.train, dataset.tune, dataset.holdout)
     parts = keras_features.Parts(job.recipe, network, around.features, sum(map(len, buckets)))
@@ -107,6 +106,20 @@ def make_version(job: Job, around: Surroundings) -> Job:
 
     report.step("aspire", "publishing" if verdict.decision is Decision.PROMOTE else "publishing without going live")
     return publisher.release(version, job)
+
+
+def load_dataset(
+    job: Job, collection: Collection, size: tuple[int, int], around: Surroundings, report: Reporter
+) -> Dataset:
+    """Decode every image at (height, width), and settle those that no job has read before."""
+    decoded = datasets.load(collection, around.storage, size, around.limits)
+    report.say(f"comparing {len(decoded.examples)} images")
+    settlement = settling.settle_newcomers(decoded)
+    dataset = datasets.divide(decoded, settlement)  # first: what cannot be trained on settles nothing
+    newcomers = settling.newcomers(decoded, settlement)
+    around.database.settle_examples(job.id, attempt=job.attempt, examples=newcomers)
+    report.warn(*dataset.warnings, *settling.describe(settlement))
+    return dataset
 
 
 def score_live(model: Model, dataset: Dataset, around: Surroundings, report: Reporter) -> Scored | Unmeasured | None:

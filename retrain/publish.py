@@ -203,4 +203,5 @@ def describe(candidate: Candidate, number: int, kept: Golden, converted: Convert
         decoder_differences=tf_export.DECODER_DIFFERENCES,
         parity=converted.parity,
         conversion=converted.failure,
+        leaks=dataset.leaks,
     )

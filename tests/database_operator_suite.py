@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from database_records import START, Clock, claimed, example, published
 
+from backends.database_schema import REVISION
 from contract.errors import InvalidRequest, NotEmpty, TooManyKeys, UnknownKey
 from contract.keys import LOCAL_ACTOR, ApiKey, AuditAction, Role
 from contract.ports import Database
@@ -215,7 +216,7 @@ class RowsSuite:
 
     def test_export_is_one_snapshot(self, database: Database) -> None:
         exported = database.export_rows()
-        assert next(exported) == ("schema", msgspec.json.encode({"revision": "0002"}))
+        assert next(exported) == ("schema", msgspec.json.encode({"revision": REVISION}))
         assert next(exported)[0] == "audit_log"
         database.add_example(example())
         assert "examples" not in {table for table, _ in exported}
@@ -233,7 +234,7 @@ class RowsSuite:
             ([("models", b"{}")], "no rows of a backup"),
             ([("schema", b'{"revision": 2}')], "no rows of a backup"),
             ([("schema", b"\xff")], "no rows of a backup"),
-            ([("schema", b'{"revision": "9999"}')], "9999.*newer release.*0002"),
+            ([("schema", b'{"revision": "9999"}')], f"9999.*newer release.*{REVISION}"),
             ([("schema", b'{"revision": "0002"}'), ("nothing", b"{}")], "does not know"),
             ([("schema", b'{"revision": "0002"}'), ("models", b'{"name": "a", "more": 1}')], "does not know"),
             ([("schema", b'{"revision": "0002"}'), ("models", b'{"name": "a"}')], "do not fit"),
@@ -255,7 +256,14 @@ class RowsSuite:
 
     def test_older_rows_take_the_defaults_of_new_columns(self, database: Database, empty: Database) -> None:
         published(database)
-        old = {"models": ("pinned",), "versions": ("pinned", "pruned_at", "last_example")}
+        running = claimed(database)
+        database.add_example(added := example())
+        database.settle_examples(running.id, attempt=1, examples=[added])  # as it was in that release
+        old = {
+            "models": ("pinned",),
+            "examples": ("bucket_named", "settled"),
+            "versions": ("pinned", "pruned_at", "last_example"),
+        }
         rows = []
         for table, data in list(database.export_rows())[1:]:
             row = msgspec.json.decode(data)
@@ -263,6 +271,7 @@ class RowsSuite:
         empty.import_rows([("schema", b'{"revision": "0001"}'), *rows])
         assert empty.list_versions("fruit") == database.list_versions("fruit")
         assert empty.list_models() == database.list_models()
+        assert empty.list_examples("fruit") == database.list_examples("fruit") == [replace(added, settled=True)]
 
 
 def _found(
