@@ -128,6 +128,12 @@ class SqlDatabase:
         with self._connections.read() as connection:
             return database_models.count_examples(connection)
 
+    def settle_examples(self, job_id: str, *, attempt: int, examples: Iterable[Example]) -> None:
+        """Write bucket and group of images that no job has read before, for good."""
+        with self._connections.write() as connection:
+            job = database_jobs.owned_job(connection, job_id, attempt=attempt, heed_cancel=True)
+            database_models.settle_examples(connection, job.model, examples)
+
     # Jobs
     def create_job(self, job: Job) -> tuple[Job, bool]:
         """Queue a job, or find the earlier one of its idempotency key."""

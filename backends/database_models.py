@@ -4,9 +4,10 @@ Functions over one open transaction; `database` gives each of its methods one.
 """
 
 import secrets
+from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.engine import RowMapping
 
 from backends.database_audit import write_audit
@@ -143,6 +144,15 @@ def count_examples(connection: Connection) -> list[ExampleCount]:
     groups = (examples.c.model, examples.c.label, examples.c.bucket)
     statement = select(*groups, func.count().label("count")).group_by(*groups).order_by(*groups)
     return [to_record(ExampleCount, row) for row in connection.execute(statement).mappings()]
+
+
+def settle_examples(connection: Connection, model: str, settled: Iterable[Example]) -> None:
+    """Write bucket and group of those that are not settled yet."""
+    this = (examples.c.model == model) & (examples.c.id == bindparam("this")) & ~examples.c.settled
+    values = {"bucket": bindparam("new_bucket"), "group_id": bindparam("new_group"), "settled": True}
+    rows = [{"this": one.id, "new_bucket": one.bucket, "new_group": one.group_id} for one in settled]
+    if rows:
+        connection.execute(update(examples).where(this).values(values), rows)
 
 
 def _same_label(stored: Example, example: Example) -> Example:

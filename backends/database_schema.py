@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 S = TypeVar("S", bound=StrEnum)
 R = TypeVar("R", bound="DataclassInstance")
-REVISION = "0003"  # of the newest file in migrations/versions; revisions are numbered, so a greater one is newer
+REVISION = "0004"  # of the newest file in migrations/versions; revisions are numbered, so a greater one is newer
 LARGEST_NUMBER = 2**31 - 1  # what an Integer column holds everywhere
 
 
@@ -126,6 +126,8 @@ examples = Table(
     Column("height", Integer, nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    Column("bucket_named", Boolean, nullable=False, server_default=false()),
+    Column("settled", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("model", "digest"),
     Index("examples_counts", "model", "label", "bucket"),
 )

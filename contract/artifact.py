@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from contract.errors import VersionCorrupt
+from contract.leak_audit import LeakAudit
 from contract.parity import Parity
 from contract.recipe import Preprocessing, Recipe
 from contract.records import Calibration, Epoch, Metrics, Operating, Trial
@@ -86,6 +87,7 @@ class Manifest:
     calibration: Calibration | None = None  # already in the weights
     operating: Operating | None = None  # how the threshold was chosen
     format: int = FORMAT
+    leaks: LeakAudit | None = None  # None: made before images were compared
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> str:

@@ -145,6 +145,12 @@ class Database(Protocol):
     def count_examples(self) -> list[ExampleCount]:
         """Counts per model, label and bucket, of all models."""
 
+    def settle_examples(self, job_id: str, *, attempt: int, examples: Iterable[Example]) -> None:
+        """Write bucket and group of images of the job's model that no job has read before, for good. Fenced.
+
+        One that is settled already, or was deleted meanwhile, stays as it is.
+        """
+
     # Jobs
     def create_job(self, job: Job) -> tuple[Job, bool]:
         """Queue a job and return (it, True); or (the earlier one, False) where its idempotency key is known.

@@ -18,6 +18,7 @@ NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,62}"
 LABEL_PATTERN = (  # a name of one line that looks as it reads; JSON allows lone surrogates, UTF-8 does not
     r"(?!\.{1,2}$)[^\x00-\x1f\x7f-\x9f/\\\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]{1,64}"
 )
+GROUP_LENGTH = 63  # of a name that a user gives: shorter than a digest
 
 
 class Bucket(StrEnum):
@@ -27,6 +28,7 @@ class Bucket(StrEnum):
     TUNE = "tune"
     CALIBRATE = "calibrate"
     HOLDOUT = "holdout"
+    EXCLUDED = "excluded"  # in none of them: it would connect two
 
 
 class JobState(StrEnum):
@@ -111,7 +113,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled image. `id` is unique in its model; `digest` is the sha256 of the encoded bytes, in hex."""
+    """One labelled image. `id` is unique in its model; `digest` is the sha256 of the encoded bytes, in hex.
+
+    Images of one `group_id` are in one bucket: a name that a user gave, or the digest of one of them.
+    """
 
     id: str
     model: str
@@ -125,6 +130,13 @@ class Example:
     height: int
     size_bytes: int
     created_at: datetime
+    bucket_named: bool = False  # by a user, where it is not settled yet; else a hash of the group gave it
+    settled: bool = False  # a job has read it: group and bucket are for life
+
+    @property
+    def group_named(self) -> bool:
+        """Whether a user named the group."""
+        return len(self.group_id) <= GROUP_LENGTH
 
     @property
     def storage_key(self) -> str:

@@ -1,12 +1,12 @@
 """Everything stored for a model, as arrays by bucket. LINE B, collect and split.
 
 Rows first, so that a data set nothing can be trained on is refused within milliseconds; pixels once the network, and
-with it the image size, is known.
+with it the image size, is known; buckets once newcomers are compared with what is there.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,26 +14,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ClassesNotDeclared, InvalidDataset, InvalidInput
-from contract.images import ImageLimits, Pixels, decode_resized
+from contract.images import ImageLimits, Pixels, decode, resize
+from contract.leak_audit import LeakAudit
 from contract.ports import Database, Storage
 from contract.records import Bucket, Example
 from retrain import views
+from retrain.alignment import SIDE
 from retrain.evaluation import Labels
+from retrain.groups import Settlement
+from retrain.near_duplicates import sign
 
 LEAST = {Bucket.TRAIN: 2, Bucket.HOLDOUT: 1}  # images per class
 MAX_UNUSABLE_SHARE = 0.1
 CHUNK = 64  # images decoded ahead
 NAMED = 5  # unusable images that a warning names
 HOW = "upload more with POST /api/v1/examples"
+BUCKETS = tuple(Bucket)  # in the order in which their pixels lie
 PHRASES = {Bucket.TRAIN: "training", Bucket.HOLDOUT: "hold-out"}
 
 
 @dataclass(frozen=True)
 class Collection:
-    """A model's rows. `classes[1]` is the positive one."""
+    """A model's rows, without those that are kept out of all buckets. `classes[1]` is the positive one."""
 
     classes: tuple[str, str]
     examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Every image of a collection that can be used, before newcomers are settled.
+
+    Attributes:
+        examples: N rows.
+        pixels: (N, H, W, 3) uint8, at the network's size.
+        signatures: (N, 96, 96, 3) uint8, to compare the images by.
+        warnings: what is said of those that cannot be used.
+    """
+
+    classes: tuple[str, str]
+    examples: tuple[Example, ...]
+    pixels: Pixels
+    signatures: Pixels
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -79,8 +102,8 @@ def join(first: LabelledImages, second: LabelledImages) -> LabelledImages:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a training uses. `tune` may be empty; `digest` identifies rows, labels and buckets; `counts` is by
-    "bucket/label"; `last_example` is the newest id among the rows that were read."""
+    """What a training uses. `tune` and `calibrate` may be empty; `digest` identifies rows, labels and buckets;
+    `counts` is by "bucket/label"; `last_example` is the newest id among the rows that were read."""
 
     classes: tuple[str, str]
     train: LabelledImages
@@ -91,6 +114,7 @@ class Dataset:
     counts: dict[str, int]
     last_example: str
     warnings: tuple[str, ...]
+    leaks: LeakAudit
 
 
 def collect(database: Database, model: str) -> Collection:
@@ -103,7 +127,7 @@ def collect(database: Database, model: str) -> Collection:
     classes = database.get_model(model).classes
     if classes is None:
         raise ClassesNotDeclared(f"The model {model!r} has no classes yet; import a data set or declare two classes.")
-    examples = tuple(database.list_examples(model))
+    examples = tuple(one for one in database.list_examples(model) if one.bucket is not Bucket.EXCLUDED)
     check_counts(classes, examples)
     return Collection(classes, examples)
 
@@ -135,8 +159,8 @@ def digest_rows(examples: Sequence[Example]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def load(collection: Collection, storage: Storage, size: tuple[int, int], limits: ImageLimits) -> Dataset:
-    """Fetch and decode a model's images.
+def load(collection: Collection, storage: Storage, size: tuple[int, int], limits: ImageLimits) -> Decoded:
+    """Fetch and decode every image, each once.
 
     Args:
         collection: from `collect`.
@@ -145,30 +169,60 @@ def load(collection: Collection, storage: Storage, size: tuple[int, int], limits
         limits: the service's limits per image.
 
     Raises:
-        InvalidDataset: more than 10 % of the images cannot be used, or too few are left of a class.
+        InvalidDataset: more than 10 % of the images cannot be used.
     """
+    rows = sorted(collection.examples, key=lambda example: BUCKETS.index(example.bucket))  # few move in `divide`
+    pixels = np.empty((len(rows), *size, 3), np.uint8)  # (N, H, W, 3) uint8
+    signatures = np.empty((len(rows), SIDE, SIDE, 3), np.uint8)
+    kept: list[Example] = []
     unusable: dict[str, str] = {}  # example id -> why
-    buckets = {
-        bucket: _load_bucket(collection, bucket, lambda row: _pixels(storage, row, size, limits), unusable)
-        for bucket in Bucket
-    }
-    warnings = _warn_of_unusable(collection, unusable, sum(map(len, buckets.values())) + len(unusable))
-    kept = [example for example in collection.examples if example.id not in unusable]
-    check_counts(collection.classes, kept)
-    tune = buckets[Bucket.TUNE]
-    if len(set(tune.labels.tolist())) < len(collection.classes):
+    with ThreadPoolExecutor() as threads:  # Pillow decodes outside the interpreter lock
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
+            for row, found in zip(
+                chunk, threads.map(lambda one: _decode(storage, one, size, limits), chunk), strict=True
+            ):
+                if isinstance(found, str):
+                    unusable[row.id] = found
+                    continue
+                pixels[len(kept)], signatures[len(kept)] = found
+                kept.append(row)
+    warnings = _warn_of_unusable(collection, unusable)
+    count = len(kept)
+    return Decoded(collection.classes, tuple(kept), pixels[:count], signatures[:count], tuple(warnings))
+
+
+def divide(decoded: Decoded, settlement: Settlement) -> Dataset:
+    """Give each image to its bucket. The pixels are moved, not copied: `decoded` cannot be used afterwards.
+
+    Args:
+        settlement: of the rows of `decoded`.
+
+    Raises:
+        InvalidDataset: too few images are left of a class.
+    """
+    examples = settlement.examples
+    order = sorted(range(len(examples)), key=lambda place: BUCKETS.index(examples[place].bucket))
+    _move(decoded.pixels, order)
+    rows = [examples[place] for place in order]
+    used = [row for row in rows if row.bucket is not Bucket.EXCLUDED]
+    check_counts(decoded.classes, used)
+    buckets = {bucket: _cut(decoded, rows, bucket) for bucket in BUCKETS}
+    tune, warnings = buckets[Bucket.TUNE], list(decoded.warnings)
+    if len(set(tune.labels.tolist())) < len(decoded.classes):
         tune = LabelledImages(tune.pixels[:0], tune.labels[:0], ())
         warnings.append("The tune bucket does not hold both classes yet, so no epoch is validated.")
     return Dataset(
-        classes=collection.classes,
+        classes=decoded.classes,
         train=buckets[Bucket.TRAIN],
         tune=tune,
         calibrate=buckets[Bucket.CALIBRATE],
         holdout=buckets[Bucket.HOLDOUT],
-        digest=digest_rows(kept),
-        counts=count_by_bucket(kept),
-        last_example=max(example.id for example in collection.examples),
+        digest=digest_rows(used),
+        counts=count_by_bucket(used),
+        last_example=max(row.id for row in rows),
         warnings=tuple(warnings),
+        leaks=settlement.audit,
     )
 
 
@@ -185,42 +239,44 @@ def read_encoded(storage: Storage, examples: Iterable[Example]) -> Iterator[byte
         yield data
 
 
-def _load_bucket(
-    collection: Collection, bucket: Bucket, read: Callable[[Example], Pixels | str], unusable: dict[str, str]
-) -> LabelledImages:
-    """Decode one bucket into one array, an image at a time so that no pixels are held twice; note what is unusable."""
-    rows = [example for example in collection.examples if example.bucket is bucket]
-    pixels = np.empty((0,), np.uint8)
-    kept: list[Example] = []
-    with ThreadPoolExecutor() as threads:  # Pillow decodes outside the interpreter lock
-        for start in range(0, len(rows), CHUNK):
-            chunk = rows[start : start + CHUNK]
-            for row, found in zip(chunk, threads.map(read, chunk), strict=True):
-                if isinstance(found, str):
-                    unusable[row.id] = found
-                    continue
-                if not pixels.ndim > 1:
-                    pixels = np.empty((len(rows), *found.shape), np.uint8)  # (N, H, W, 3) uint8
-                pixels[len(kept)] = found
-                kept.append(row)
-    labels = np.array([row.label == collection.classes[1] for row in kept], np.uint8)  # (N,) uint8
-    return LabelledImages(pixels[: len(kept)], labels, tuple(kept))
-
-
-def _pixels(storage: Storage, example: Example, size: tuple[int, int], limits: ImageLimits) -> Pixels | str:
-    """Decode one stored image, or say why it cannot be used."""
+def _decode(
+    storage: Storage, example: Example, size: tuple[int, int], limits: ImageLimits
+) -> tuple[Pixels, Pixels] | str:
+    """The pixels and the signature of one stored image, or why it cannot be used."""
     data = storage.get(example.storage_key)
     if data is None:
         return "its bytes are missing from the storage"
     try:
-        return decode_resized(data, *size, limits)
+        image = decode(data, limits)
     except InvalidInput as error:
         return error.message
+    return resize(image, *size), sign(image)
 
 
-def _warn_of_unusable(collection: Collection, unusable: dict[str, str], count: int) -> list[str]:
+def _move(pixels: Pixels, order: Sequence[int]) -> None:
+    """Bring `pixels[order[place]]` to each place, with room for one image more."""
+    sources = list(order)
+    for start in range(len(sources)):
+        place, first = start, None
+        while sources[place] != place:
+            first = pixels[start].copy() if first is None else first
+            source, sources[place] = sources[place], place
+            pixels[place] = first if source == start else pixels[source]
+            place = source
+
+
+def _cut(decoded: Decoded, rows: Sequence[Example], bucket: Bucket) -> LabelledImages:
+    """One bucket of what lies in the order of the buckets."""
+    first = sum(BUCKETS.index(row.bucket) < BUCKETS.index(bucket) for row in rows)
+    own = tuple(row for row in rows if row.bucket is bucket)
+    labels = np.array([row.label == decoded.classes[1] for row in own], np.uint8)  # (N,) uint8
+    return LabelledImages(decoded.pixels[first : first + len(own)], labels, own)
+
+
+def _warn_of_unusable(collection: Collection, unusable: dict[str, str]) -> list[str]:
     if not unusable:
         return []
+    count = len(collection.examples)
     rows = [example for example in collection.examples if example.id in unusable]
     named = "; ".join(f"{row.file or row.id}: {unusable[row.id]}" for row in rows[:NAMED])
     more = f"; and {len(unusable) - NAMED} more" if len(unusable) > NAMED else ""

@@ -21,9 +21,9 @@ from contract.images import ImageLimits
 from contract.ports import Database, Storage
 from contract.records import Decision, Example, Failure, Job, JobState, Model, Verdict
 from retrain import dataset as datasets
-from retrain import keras_network, tf_export, threshold
+from retrain import keras_network, settling, tf_export, threshold
 from retrain.conversion import Converter
-from retrain.dataset import Dataset, join
+from retrain.dataset import Collection, Dataset, join
 from retrain.features import FeatureCache
 from retrain.gate import Unmeasured, judge, refuse_degenerate, rehearse
 from retrain.holdout import DEFAULTS, Mask, Scored, Thresholds, slice_holdout
@@ -89,8 +89,7 @@ def make_version(job: Job, around: Surroundings) -> Job:
     report.step("split", "building the network and decoding the images")
     network = keras_network.build(job.recipe)
     report.warn(*network.start.warnings)
-    dataset = datasets.load(collection, around.storage, network.image_size, around.limits)
-    report.warn(*dataset.warnings)
+    dataset = load_dataset(job, collection, network.image_size, around, report)
 
     report.step("cache", "computing what the frozen layers make of new images")
     course = Course(job.recipe, network, around.features, dataset, find_live(job.model, around))
@@ -120,6 +119,20 @@ def make_version(job: Job, around: Surroundings) -> Job:
     goes_live = verdict.decision is Decision.PROMOTE and not job.dry_run
     report.step("aspire", "publishing" if goes_live else "publishing without going live")
     return publisher.release(version, job, promote=goes_live)
+
+
+def load_dataset(
+    job: Job, collection: Collection, size: tuple[int, int], around: Surroundings, report: Reporter
+) -> Dataset:
+    """Decode every image at (height, width), and settle those that no job has read before."""
+    decoded = datasets.load(collection, around.storage, size, around.limits)
+    report.say(f"comparing {len(decoded.examples)} images")
+    settlement = settling.settle_newcomers(decoded)
+    dataset = datasets.divide(decoded, settlement)  # first: what cannot be trained on settles nothing
+    newcomers = settling.newcomers(decoded, settlement)
+    around.database.settle_examples(job.id, attempt=job.attempt, examples=newcomers)
+    report.warn(*dataset.warnings, *settling.describe(settlement))
+    return dataset
 
 
 def score_live(model: Model, dataset: Dataset, around: Surroundings, report: Reporter) -> Scored | Unmeasured | None:

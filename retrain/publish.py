@@ -218,4 +218,5 @@ def describe(candidate: Candidate, number: int, kept: Golden, converted: Convert
         trials=trained.trials,
         calibration=candidate.made.calibration,
         operating=candidate.made.operating,
+        leaks=dataset.leaks,
     )

@@ -127,18 +127,22 @@ class Client:
         path = f"/api/v1/models/{_quoted(self.model)}"
         return self._connection.ask(Model, Request("DELETE", path, repeatable=False))
 
-    def add_examples(self, images: Image | Sequence[Image], label: str, *, bucket: str | None = None) -> Added:
+    def add_examples(
+        self, images: Image | Sequence[Image], label: str, *, bucket: str | None = None, group: str | None = None
+    ) -> Added:
         """Store labelled images; the same bytes twice are one example.
 
         Args:
             images: encoded JPEG, PNG or WebP, or paths of such files.
             label: one of the model's two classes.
-            bucket: `holdout` keeps them for judging; None lets the service choose for each.
+            bucket: `holdout` keeps them for judging; None lets the service choose for each group.
+            group: of images that stay in one bucket (a camera, a patient); None: each alone, with what looks the same.
 
         Returns:
             What was stored and what was rejected. If nothing could be stored, ApiError is raised.
         """
-        form = {"label": label} if bucket is None else {"label": label, "bucket": bucket}
+        named = {"label": label, "bucket": bucket, "group": group}
+        form = {name: value for name, value in named.items() if value is not None}
         request = Request("POST", "/api/v1/examples", self._query, form=form, files=_files(images))
         return self._connection.ask(Added, request)
 

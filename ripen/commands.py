@@ -32,10 +32,13 @@ def predict(client: Client, screen: Screen, /, files: tuple[Path, ...], version:
 @files_argument
 @click.option("--label", required=True, help="One of the model's two classes.")
 @click.option("--holdout", is_flag=True, help="Keep them for judging versions, never for training.")
+@click.option("--group", help="Keep them in one bucket, with others of this group: a camera, a patient.")
 @with_client
-def label(client: Client, screen: Screen, /, files: tuple[Path, ...], label: str, *, holdout: bool) -> None:
+def label(
+    client: Client, screen: Screen, /, files: tuple[Path, ...], label: str, *, holdout: bool, group: str | None
+) -> None:
     """Store labelled images. Example: ripen label fruit.jpg --label apple"""
-    result = add_files(client, [LabelledFile(path, label, holdout) for path in files])
+    result = add_files(client, [LabelledFile(path, label, holdout, group) for path in files])
     screen.show(result, lambda: screen.imported(result))
     if result.rejected:
         raise click.exceptions.Exit(EXIT_REFUSED)

@@ -19,11 +19,12 @@ FEWEST = 2  # images per class; what the service asks for at least
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """One image to send; `holdout` says that its user keeps it for judging."""
+    """One image to send; `holdout` says that its user keeps it for judging, `group` what it stays together with."""
 
     path: Path
     label: str
     holdout: bool
+    group: str | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ reason.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import TypeVar
@@ -128,7 +128,7 @@ def _add(client: Client, group: Sequence[LabelledFile]) -> Imported:
     bucket = "holdout" if group[0].holdout else None
 
     def send(files: Sequence[LabelledFile]) -> Imported:
-        return _imported(client.add_examples(_paths(files), files[0].label, bucket=bucket), files)
+        return _imported(client.add_examples(_paths(files), files[0].label, bucket=bucket, group=files[0].group), files)
 
     def refused(file: LabelledFile, error: ErrorText) -> Imported:
         return Imported(rejected=(Rejected(str(file.path), error),))
@@ -144,12 +144,12 @@ def _imported(added: Added, files: Sequence[LabelledFile]) -> Imported:
 
 
 def _groups(files: Sequence[LabelledFile]) -> Iterator[list[LabelledFile]]:
-    """Cut into requests: one label and bucket each, few files, few bytes."""
+    """Cut into requests: one label, bucket and group each, few files, few bytes."""
     group: list[LabelledFile] = []
     size = 0
     for file in files:
         file_size = file.path.stat().st_size
-        same = group and (file.label, file.holdout) == (group[0].label, group[0].holdout)
+        same = group and replace(file, path=group[0].path) == group[0]
         if group and not (same and len(group) < FILES_PER_REQUEST and size + file_size <= BYTES_PER_REQUEST):
             yield group
             group, size = [], 0

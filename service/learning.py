@@ -66,14 +66,22 @@ class Learning(Catalogue):
         return model, model.classes
 
     def add_example(
-        self, model: Model, *, label: str, data: bytes, file: str, bucket: Bucket | None = None
+        self,
+        model: Model,
+        *,
+        label: str,
+        data: bytes,
+        file: str,
+        bucket: Bucket | None = None,
+        group: str | None = None,
     ) -> tuple[Example, bool]:
         """Store one labelled image whose label was checked.
 
         Args:
             data: encoded JPEG, PNG or WebP.
             file: the client's name for it.
-            bucket: None chooses by the image's digest.
+            bucket: None chooses by the group.
+            group: of images that stay together; None: of this image and those that look the same.
 
         Returns:
             The stored example, and whether it is new: the same bytes twice are one example. Its digest is that of what
@@ -89,14 +97,15 @@ class Learning(Catalogue):
             model=model.name,
             digest=digest,
             label=class_of(label, model.classes or (label, label)) or label,
-            bucket=bucket or choose_bucket(model.split_key, digest),
-            group_id=digest,
+            bucket=bucket or choose_bucket(model.split_key, group or digest),
+            group_id=group or digest,
             file=_file_name(file),
             format=header.format,
             width=header.width,
             height=header.height,
             size_bytes=len(data),
             created_at=self._database.now(),
+            bucket_named=bucket is not None,
         )
         with self._locks.of(digest):
             self._storage.put(example.storage_key, data)  # first the object: a row always has one

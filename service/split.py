@@ -1,12 +1,15 @@
-"""Which bucket an image belongs to, for life: a pure function of its group. LINE B step 1.
+"""Which bucket an image begins in: a pure function of its group. LINE B step 1.
 
 Keras's own `validation_split` leaks between retrains; a keyed hash of the group does not, however many images come and
 in whatever order. The key is the model's own, so that nobody can choose a picture's bucket by choosing its bytes.
+The first job that reads the image settles it there for life, or in the bucket of an image that looks the same.
 """
 
 import hashlib
+import re
 
-from contract.records import Bucket
+from contract.recipe import check
+from contract.records import GROUP_LENGTH, Bucket
 
 SHARES = ((Bucket.TRAIN, 0.72), (Bucket.TUNE, 0.10), (Bucket.CALIBRATE, 0.08), (Bucket.HOLDOUT, 0.10))
 
@@ -16,7 +19,7 @@ def choose_bucket(split_key: str, group_id: str) -> Bucket:
 
     Args:
         split_key: the model's key, 32 hex digits.
-        group_id: the same for images that must stay together; the image's digest for now.
+        group_id: the same for images that must stay together: what a user gave, else the image's digest.
 
     Returns:
         The bucket whose share of [0, 1) holds the keyed BLAKE2b hash of the group.
@@ -28,3 +31,10 @@ def choose_bucket(split_key: str, group_id: str) -> Bucket:
             return bucket
         position -= share
     return SHARES[-1][0]  # rounding may leave a hair beyond the last share
+
+
+def check_group(name: str) -> str:
+    """Return `name`, or raise InvalidRequest if it cannot name a group of images."""
+    pattern = f"[ -~]{{1,{GROUP_LENGTH}}}"
+    check(re.fullmatch(pattern, name) is not None, "group", name, f"1-{GROUP_LENGTH} printable ASCII characters")
+    return name

@@ -257,7 +257,15 @@ class RowsSuite:
 
     def test_older_rows_take_the_defaults_of_new_columns(self, database: Database, empty: Database) -> None:
         published(database)
-        old = {"models": ("pinned",), "versions": ("pinned", "pruned_at", "last_example"), "jobs": ("dry_run",)}
+        running = claimed(database)
+        database.add_example(added := example())
+        database.settle_examples(running.id, attempt=1, examples=[added])  # as it was in that release
+        old = {
+            "models": ("pinned",),
+            "jobs": ("dry_run",),
+            "examples": ("bucket_named", "settled"),
+            "versions": ("pinned", "pruned_at", "last_example"),
+        }
         rows = []
         for table, data in list(database.export_rows())[1:]:
             row = msgspec.json.decode(data)
@@ -266,6 +274,7 @@ class RowsSuite:
         assert empty.list_versions("fruit") == database.list_versions("fruit")
         assert empty.list_models() == database.list_models()
         assert empty.list_jobs("fruit") == database.list_jobs("fruit")
+        assert empty.list_examples("fruit") == database.list_examples("fruit") == [replace(added, settled=True)]
 
 
 def _found(

@@ -16,6 +16,7 @@ from contract.errors import (
     ClassesFixed,
     JobRunning,
     LabelConflict,
+    LeaseLost,
     NothingToRollBack,
     UnknownExample,
     UnknownJob,
@@ -90,6 +91,39 @@ class ModelSuite:
             ExampleCount("fruit", "apple", Bucket.TRAIN, 2),
             ExampleCount("fruit", "orange", Bucket.TUNE, 1),
         ]
+
+    def test_settled_examples_are_settled_for_good(self, database: Database) -> None:
+        rows = [example() for _ in range(4)]
+        for row in rows:
+            database.add_example(row)
+        running = claimed(database)
+        database.delete_example("fruit", rows[2].id)
+        wanted = [
+            replace(row, bucket=bucket, group_id=rows[0].digest, settled=True)
+            for row, bucket in zip(rows, (Bucket.TRAIN, Bucket.HOLDOUT, Bucket.TUNE), strict=False)
+        ]
+        database.settle_examples(running.id, attempt=1, examples=wanted)
+        assert database.list_examples("fruit") == [*wanted[:2], rows[3]]
+        again = [replace(row, bucket=Bucket.EXCLUDED, group_id="other") for row in (*wanted[:2], rows[3])]
+        database.settle_examples(running.id, attempt=1, examples=again)
+        assert database.list_examples("fruit") == [*wanted[:2], replace(again[2], settled=True)]
+        database.settle_examples(running.id, attempt=1, examples=[])
+
+    def test_only_the_job_that_runs_settles(self, database: Database) -> None:
+        running = claimed(database)
+        database.create_model("cats", ("cat", "dog"))
+        database.add_example(row := example("cats"))
+        database.add_example(own := example())
+        wanted = [replace(one, bucket=Bucket.TUNE, settled=True) for one in (row, own)]
+        with pytest.raises(LeaseLost):
+            database.settle_examples(running.id, attempt=2, examples=wanted)
+        assert database.list_examples("fruit") == [own]
+        database.settle_examples(running.id, attempt=1, examples=wanted)
+        assert database.list_examples("fruit") == [wanted[1]]
+        assert database.list_examples("cats") == [row]
+        database.request_cancel("fruit", running.id)
+        with pytest.raises(LeaseLost):
+            database.settle_examples(running.id, attempt=1, examples=wanted)
 
     def test_unknown_names(self, database: Database) -> None:
         for ask in (

@@ -17,6 +17,7 @@ from backends.storage import ObjectStorage
 from contract.images import ImageLimits, Pixels, decode_resized, inspect
 from contract.recipe import Recipe
 from contract.records import Bucket, Example, GatePolicy, Job, JobState, Progress
+from service.split import choose_bucket
 
 CLASSES = ("apple", "orange")
 COUNTS = {Bucket.TRAIN: 12, Bucket.TUNE: 3, Bucket.CALIBRATE: 1, Bucket.HOLDOUT: 6}  # per class
@@ -54,7 +55,10 @@ class Orchard:
     database: SqlDatabase
     storage: ObjectStorage
 
-    def add(self, data: bytes, label: str, bucket: Bucket, file: str = "picture.jpg") -> Example:
+    def add(
+        self, data: bytes, label: str, bucket: Bucket | None, file: str = "picture.jpg", *, key: str = ""
+    ) -> Example:
+        """Store an image; without a bucket, as the service would with that key."""
         header = inspect(data, LIMITS)
         digest = hashlib.sha256(data).hexdigest()
         example = Example(
@@ -62,7 +66,7 @@ class Orchard:
             model="default",
             digest=digest,
             label=label,
-            bucket=bucket,
+            bucket=bucket or choose_bucket(key, digest),
             group_id=digest,
             file=file,
             format=header.format,
@@ -70,6 +74,7 @@ class Orchard:
             height=header.height,
             size_bytes=len(data),
             created_at=self.database.now(),
+            bucket_named=bucket is not None,
         )
         self.storage.put(example.storage_key, data)
         return self.database.add_example(example)[0]

@@ -25,6 +25,7 @@ from service.protocols.rest_parameters import (
     ModelName,
     documented,
 )
+from service.split import check_group
 from service.status_map import client_message
 
 STORED = {
@@ -57,15 +58,20 @@ def add_examples(
     file: Annotated[list[UploadFile], File(description="One or several JPEG, PNG or WebP images.")],
     bucket: Annotated[
         Literal["holdout"] | None,
-        Form(description="Left out, the image's digest decides; `holdout` keeps it for judging."),
+        Form(description="Left out, a hash of the group decides; `holdout` keeps it for judging."),
+    ] = None,
+    group: Annotated[
+        str | None,
+        Form(description="Images of one group (a camera, a patient) stay in one bucket.", examples=["camera-3"]),
     ] = None,
 ) -> Response:
     """All files get the same label. A file that cannot be used is listed under `rejected`; the others are stored.
 
-    The same bytes twice are one example (`duplicate`). If no file can be stored, the request fails with the first
-    one's error.
+    The same bytes twice are one example (`duplicate`), which keeps the group and the bucket that it has. If no file
+    can be stored, the request fails with the first one's error.
     """
     target = core.learning.check_label(model, label)
+    named = None if group is None else check_group(group)
     chosen = Bucket.HOLDOUT if bucket else None
     stored: list[StoredExample] = []
     rejected: list[tuple[str, RipenError]] = []
@@ -73,7 +79,7 @@ def add_examples(
         name = upload.filename or ""
         try:
             example, new = core.learning.add_example(
-                target, label=label, data=upload.file.read(), file=name, bucket=chosen
+                target, label=label, data=upload.file.read(), file=name, bucket=chosen, group=named
             )
         except OUR_FAULT:
             raise
@@ -122,7 +128,7 @@ def delete_example(core: CoreDependency, model: ModelName, example_id: Identifie
     a version to remove that too. Only versions made by an early release can.
 
     Nothing is remembered of it: the same bytes added again get the bucket of their digest again, unless
-    `bucket=holdout` is asked for.
+    `bucket=holdout` or a `group` is asked for, or other images look the same.
     """
     return json_response(DeletedExampleAnswer.of(core.learning.delete_example(model, example_id, actor=actor)))
 

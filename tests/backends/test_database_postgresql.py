@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import first_home
@@ -127,6 +128,9 @@ def test_first_schema_is_migrated(tmp_path: Path) -> None:
     assert not aspiration.live.pinned
     assert (aspiration.live.last_example, aspiration.live.pruned_at) == (None, None)
     assert migrated[0].get_job("default", first_home.WAITING_JOB).state is JobState.QUEUED
+    assert {one.settled for one in migrated[0].list_examples("default")} == {True}
+    migrated[0].add_example(replace(example(), model="default"))
+    assert not migrated[0].list_examples("default")[0].settled
     for database in migrated:
         database.close()
     target.dispose()
@@ -146,7 +150,7 @@ def test_rows_of_sqlite_fit(empty: SqlDatabase, tmp_path: Path) -> None:
 def test_newer_schema_is_refused(url: str) -> None:
     _execute(url, "UPDATE alembic_version SET version_num = '9999'")
     database = SqlDatabase(url)
-    with pytest.raises(DatabaseUnavailable, match=r"9999.*newer release.*0002"):
+    with pytest.raises(DatabaseUnavailable, match=rf"9999.*newer release.*{REVISION}"):
         database.migrate()
     database.close()
 

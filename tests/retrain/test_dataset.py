@@ -1,5 +1,6 @@
 """Rows and pixels by bucket, and what is said of a data set that cannot be used."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,24 +10,69 @@ import pytest
 from contract.errors import ClassesNotDeclared, InvalidDataset
 from contract.images import decode_resized
 from contract.records import Bucket
-from retrain.dataset import collect, digest_rows, load, read_encoded
+from retrain.dataset import Collection, Dataset, collect, digest_rows, divide, load, read_encoded
+from retrain.groups import Settlement, settle
 
 SIZE = (24, 32)
 
 
+def loaded(planted: orchard.Orchard, collection: Collection | None = None) -> Dataset:
+    """As a job loads it, where no two images look the same."""
+    decoded = load(collection or collect(planted.database, "default"), planted.storage, SIZE, orchard.LIMITS)
+    return divide(decoded, settle(decoded.examples, []))
+
+
 def test_images_come_by_bucket_with_their_labels(tmp_path: Path) -> None:
     planted = orchard.plant(tmp_path)
-    dataset = load(collect(planted.database, "default"), planted.storage, SIZE, orchard.LIMITS)
+    dataset = loaded(planted)
     assert dataset.classes == orchard.CLASSES
     assert dataset.train.pixels.shape == (24, *SIZE, 3)
     assert dataset.train.pixels.dtype == np.uint8
-    assert [len(dataset.tune), len(dataset.holdout)] == [6, 12]
+    assert [len(dataset.tune), len(dataset.calibrate), len(dataset.holdout)] == [6, 2, 12]
     assert dataset.counts["calibrate/apple"] == 1
-    for place, example in enumerate(dataset.holdout.examples):
-        assert dataset.holdout.labels[place] == (example.label == "orange")
-        expected = decode_resized(planted.storage.get(example.storage_key) or b"", *SIZE, orchard.LIMITS)
-        assert np.array_equal(dataset.holdout.pixels[place], expected)
+    check_pixels(planted, dataset)
     assert dataset.warnings == ()
+
+
+def check_pixels(planted: orchard.Orchard, dataset: Dataset) -> None:
+    """Each bucket's pixels and labels are those of its rows."""
+    for bucket in (dataset.train, dataset.tune, dataset.calibrate, dataset.holdout):
+        assert len(bucket.pixels) == len(bucket.labels) == len(bucket.examples)
+        for pixels, label, example in zip(bucket.pixels, bucket.labels, bucket.examples, strict=True):
+            assert label == (example.label == "orange")
+            expected = decode_resized(planted.storage.get(example.storage_key) or b"", *SIZE, orchard.LIMITS)
+            assert np.array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pixels_follow_images_that_settle_in_other_buckets(tmp_path: Path, seed: int) -> None:
+    planted = orchard.plant(tmp_path)
+    decoded = load(collect(planted.database, "default"), planted.storage, SIZE, orchard.LIMITS)
+    random = np.random.default_rng(seed)
+    buckets = [list(Bucket)[place] for place in random.integers(0, len(Bucket), len(decoded.examples))]
+    moved = [replace(one, bucket=bucket) for one, bucket in zip(decoded.examples, buckets, strict=True)]
+    dataset = divide(decoded, Settlement(tuple(moved), settle(moved, []).audit))
+    check_pixels(planted, replace(dataset, tune=dataset.calibrate))
+    kept = [one for one in moved if one.bucket is not Bucket.EXCLUDED]
+    assert dataset.digest == digest_rows(kept)
+    assert sum(dataset.counts.values()) == len(kept)
+    assert {one.id for one in dataset.train.examples} == {one.id for one in moved if one.bucket is Bucket.TRAIN}
+
+
+def test_too_few_images_may_be_left_of_a_class_once_all_are_settled(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path, {Bucket.TRAIN: 3, Bucket.HOLDOUT: 1})
+    decoded = load(collect(planted.database, "default"), planted.storage, SIZE, orchard.LIMITS)
+    places = {bucket: [n for n, one in enumerate(decoded.examples) if one.bucket is bucket] for bucket in Bucket}
+    alike = [(places[Bucket.TRAIN][0], one) for one in places[Bucket.HOLDOUT]]
+    with pytest.raises(InvalidDataset, match="class 'apple' has 0 hold-out images"):
+        divide(decoded, settle(decoded.examples, alike))
+
+
+def test_excluded_images_are_not_read(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    before = collect(planted.database, "default").examples
+    planted.add(orchard.picture("apple", 999), "apple", Bucket.EXCLUDED)
+    assert collect(planted.database, "default").examples == before
 
 
 def test_the_digest_names_images_labels_and_buckets(tmp_path: Path) -> None:
@@ -68,7 +114,7 @@ def test_a_model_without_classes_is_refused(tmp_path: Path) -> None:
 def test_an_empty_tune_bucket_is_only_a_warning(tmp_path: Path) -> None:
     planted = orchard.plant(tmp_path, {Bucket.TRAIN: 2, Bucket.HOLDOUT: 1})
     planted.add(orchard.picture("apple", 100), "apple", Bucket.TUNE)
-    dataset = load(collect(planted.database, "default"), planted.storage, SIZE, orchard.LIMITS)
+    dataset = loaded(planted)
     assert len(dataset.tune) == 0
     assert "no epoch is validated" in dataset.warnings[0]
 
@@ -79,11 +125,11 @@ def test_unusable_images_are_skipped_and_named(tmp_path: Path) -> None:
     planted.storage.delete(rows[0].storage_key)
     planted.storage.put(rows[5].storage_key, b"no image")
     collection = collect(planted.database, "default")
-    dataset = load(collection, planted.storage, SIZE, orchard.LIMITS)
+    dataset = loaded(planted, collection)
     assert len(dataset.train) == 22
     assert rows[0].file in dataset.warnings[0]
     assert "Not a JPEG" in dataset.warnings[0]
-    assert "2 of 42 stored images" in dataset.warnings[0]
+    assert "2 of 44 stored images" in dataset.warnings[0]
     assert dataset.digest != digest_rows(collection.examples)
 
 
@@ -91,8 +137,8 @@ def test_many_unusable_images_are_an_error(tmp_path: Path) -> None:
     planted = orchard.plant(tmp_path)
     for row in planted.database.list_examples("default", bucket=Bucket.TUNE):
         planted.storage.delete(row.storage_key)
-    with pytest.raises(InvalidDataset, match=r"6 of 42 stored images cannot be used .*; and 1 more"):
-        load(collect(planted.database, "default"), planted.storage, SIZE, orchard.LIMITS)
+    with pytest.raises(InvalidDataset, match=r"6 of 44 stored images cannot be used .*; and 1 more"):
+        loaded(planted)
 
 
 def test_an_image_deleted_meanwhile_is_named(tmp_path: Path) -> None:

@@ -127,10 +127,11 @@ def test_import_reports_what_became_of_the_files(service: FakeRestService, tmp_p
 def test_label_sends_label_and_bucket(service: FakeRestService, picture: Path) -> None:
     one = {"id": "e", "file": "a[b].jpg", "label": "apple", "bucket": "holdout", "digest": "d", "duplicate": True}
     service.answer("POST /api/v1/examples", Reply({"examples": [one], "rejected": []}, 201))
-    result = run(service, "label", picture, "--label", "apple", "--holdout")
+    result = run(service, "label", picture, "--label", "apple", "--holdout", "--group", "camera-3")
     assert "0 added, 1 already there, 0 rejected." in result.output
     assert b"apple" in service.received[0].body
     assert b"holdout" in service.received[0].body
+    assert b"camera-3" in service.received[0].body
 
 
 def test_retrain_answers_at_once_with_the_job(service: FakeRestService) -> None:

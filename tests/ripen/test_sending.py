@@ -1,6 +1,7 @@
 """Many files in several requests: how they are cut, and that every refusal is named."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def test_files_of_one_request_share_label_and_bucket_and_are_few(service: FakeRe
     assert sorted(request.files for request in service.received) == [1, 1, 2, FILES_PER_REQUEST]
     assert sum(b"holdout" in request.body for request in service.received) == 1
     assert seen[-1] == (len(files), len(files))
+
+
+def test_files_of_one_request_share_their_group(service: FakeRestService, tmp_path: Path) -> None:
+    service.answer_with("POST /api/v1/examples", store)
+    files = labelled(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    files = [replace(file, group=group) for file, group in zip(files, ("left", "left", "right"), strict=True)]
+    add_files(Client(service.url), files)
+    assert sorted(request.files for request in service.received) == [1, 2]
+    assert {request.files: b"left" in request.body for request in service.received} == {2: True, 1: False}
 
 
 def test_refused_files_are_named_with_their_path_and_the_others_stored(

@@ -39,6 +39,7 @@ VERSIONS = [
         (Bucket.TUNE, [2, 3, 4], []),
         (Bucket.HOLDOUT, [], [2, 3, 4]),
         (Bucket.CALIBRATE, [], []),
+        (Bucket.EXCLUDED, [], []),
     ],
 )
 def test_a_version_saw_what_its_job_read(bucket: Bucket, trained: list[int], judged: list[int]) -> None:

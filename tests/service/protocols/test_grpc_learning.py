@@ -173,11 +173,22 @@ def test_a_stream_of_examples_fails_as_a_whole_for_what_is_no_image_s_fault(
     assert told(*labelled("pear", 1, 2)) == ("INVALID_ARGUMENT", "unknown_label")
     assert told(*labelled("apple", 1, bucket="train")) == ("INVALID_ARGUMENT", "invalid_request")
     assert told(*labelled("apple", 1, bucket="mine")) == ("INVALID_ARGUMENT", "invalid_request")
+    assert told(*labelled("apple", 1, bucket="excluded")) == ("INVALID_ARGUMENT", "invalid_request")
+    assert told(*labelled("apple", 1, group="x" * 64)) == ("INVALID_ARGUMENT", "invalid_request")
     assert told(*labelled("apple", 1, model="other")) == ("NOT_FOUND", "unknown_model")
     assert told(*labelled("apple", 1, model="empty")) == ("FAILED_PRECONDITION", "classes_not_declared")
     service.storage.error = StorageFull("Full.")
     assert told(*labelled("apple", 1)) == ("RESOURCE_EXHAUSTED", "storage_full")
     assert service.storage.objects == {}
+
+
+def test_images_of_a_group_share_its_bucket(learning: Learning) -> None:
+    messages = [*labelled("apple", *range(20), group="camera-3"), *labelled("orange", *range(20, 40), group="camera 4")]
+    learning.AddExamples(iter(messages), timeout=20)
+    rows = learning.ListExamples(v1.ListExamplesRequest()).examples
+    assert [one.group_id for one in rows] == ["camera-3"] * 20 + ["camera 4"] * 20
+    assert len({one.bucket for one in rows[:20]}) == len({one.bucket for one in rows[20:]}) == 1
+    assert not any(one.settled or one.bucket_named for one in rows)
 
 
 def test_examples_are_listed_in_pages_and_deleted(learning: Learning, rest: httpx.Client) -> None:
@@ -186,7 +197,8 @@ def test_examples_are_listed_in_pages_and_deleted(learning: Learning, rest: http
     rows = rest.get("/examples", params={"limit": 2}).json()
     assert (first.examples[0].width, first.next) == (16, rows["next"])
     assert [plain(one) for one in first.examples] == [
-        {**row, "size_bytes": str(row["size_bytes"])} for row in rows["examples"]
+        {name: value for name, value in row.items() if value is not False} | {"size_bytes": str(row["size_bytes"])}
+        for row in rows["examples"]
     ]
     assert sum(count.count for count in first.counts) == 3
     rest_of_it = learning.ListExamples(v1.ListExamplesRequest(limit=2, after=first.next))

@@ -93,6 +93,33 @@ def test_an_example_that_is_added_again_gets_its_bucket_again(service: Service) 
     assert "the bucket of their digest again" in documented["description"]
 
 
+def test_images_of_a_group_share_its_bucket(service: Service) -> None:
+    client = service[1]
+    for number in range(4):
+        answer = upload(client, "apple", *range(20 * number, 20 * number + 20), group=f"camera-{number}")
+        assert len({one["bucket"] for one in answer.json()["examples"]}) == 1
+    rows = client.get("/api/v1/examples").json()["examples"]
+    assert [one["group_id"] for one in rows] == [f"camera-{place // 20}" for place in range(80)]
+    again = upload(client, "apple", 0, group="camera-9").json()["examples"][0]
+    assert again["duplicate"]
+    assert client.get("/api/v1/examples").json()["examples"][0]["group_id"] == "camera-0"
+
+
+def test_a_named_bucket_is_remembered(service: Service) -> None:
+    client = service[1]
+    upload(client, "apple", 1, bucket="holdout", group="camera")
+    upload(client, "apple", 2, group="camera")
+    rows = client.get("/api/v1/examples").json()["examples"]
+    assert [(one["bucket_named"], one["settled"]) for one in rows] == [(True, False), (False, False)]
+
+
+@pytest.mark.parametrize("group", ["", "x" * 64, "two\nlines", "caméra", "\x00"])
+def test_a_name_that_no_group_can_have(service: Service, group: str) -> None:
+    client = service[1]
+    assert code(upload(client, "apple", 1, group=group)) == (422, "invalid_request")
+    assert client.get("/api/v1/examples").json()["examples"] == []
+
+
 def test_examples_come_in_pages(service: Service) -> None:
     client = service[1]
     upload(client, "apple", 1, 2, 3)
