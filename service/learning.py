@@ -15,7 +15,7 @@ from pathlib import Path
 
 from contract.errors import ClassesNotDeclared, InvalidDataset, InvalidRequest, UnknownLabel
 from contract.image_files import without_metadata
-from contract.images import ImageHeader, ImageLimits, inspect
+from contract.images import ImageHeader, ImageLimits, Pixels, inspect, thumbnail
 from contract.keys import LOCAL_ACTOR
 from contract.ports import Database, Storage
 from contract.recipe import SHORT, Recipe, change_recipe
@@ -25,6 +25,7 @@ from service.learning_catalogue import Catalogue
 from service.lineage import Deletion, trace
 from service.split import choose_bucket
 
+THUMBNAIL_SIDE = 8  # enough to tell what is alike
 DECODES_AT_ONCE = 2  # a 25-megapixel picture is 75 MB while it is looked at
 FEWEST_TO_TRAIN = 2
 PAGE = 1000
@@ -113,6 +114,11 @@ class Learning(Catalogue):
         kept = without_metadata(data, header.format, header.orientation)
         return header, kept, hashlib.sha256(kept).hexdigest()
 
+    def thumbnail(self, data: bytes) -> Pixels:
+        """What an image looks like from afar: (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3) uint8. Raises as `examine`."""
+        with self._decoding:
+            return thumbnail(data, THUMBNAIL_SIDE, self._limits)
+
     def stored_labels(self, model: str) -> Iterator[tuple[str, str]]:
         """The digest and the label of each example of a model, a page at a time."""
         after: str | None = None
@@ -128,7 +134,11 @@ class Learning(Catalogue):
         if label is not None and classes is not None:
             label = class_of(label, classes) or label
         page = self._database.list_examples(model, label=label, bucket=bucket, limit=limit, after=after)
-        return page, self._counts(model)
+        return page, self.counts(model)
+
+    def counts(self, model: str) -> list[ExampleCount]:
+        """How many examples a model has, per label and bucket."""
+        return [count for count in self._database.count_examples() if count.model == model]
 
     def delete_example(self, model: str, example_id: str, *, actor: str = LOCAL_ACTOR) -> Deletion:
         """Remove an example and its image; the answer names the versions that learnt from it, which stay."""
@@ -185,9 +195,6 @@ class Learning(Catalogue):
         """Ask for a job's end; a running one ends within seconds. JobFinished where it is too late."""
         return self._database.request_cancel(model, job_id)
 
-    def _counts(self, model: str) -> list[ExampleCount]:
-        return [count for count in self._database.count_examples() if count.model == model]
-
     def _recipe(self, changes: Mapping[str, object]) -> Recipe:
         recipe = change_recipe(self._settings.recipe, changes)
         if "weights" not in changes or recipe.weights in ("auto", "imagenet", "none"):
@@ -210,7 +217,7 @@ class Learning(Catalogue):
                 f"Model {model.name!r} has no classes and no images; declare them with POST /api/v1/models, "
                 "then upload labelled images with POST /api/v1/examples."
             )
-        counts = {(count.label, count.bucket): count.count for count in self._counts(model.name)}
+        counts = {(count.label, count.bucket): count.count for count in self.counts(model.name)}
         for label in model.classes:
             for bucket, fewest in ((Bucket.TRAIN, FEWEST_TO_TRAIN), (Bucket.HOLDOUT, 1)):
                 found = counts.get((label, bucket), 0)

@@ -11,6 +11,12 @@ from contract.records import Bucket
 SHARES = ((Bucket.TRAIN, 0.72), (Bucket.TUNE, 0.10), (Bucket.CALIBRATE, 0.08), (Bucket.HOLDOUT, 0.10))
 
 
+def draw(split_key: str, name: str) -> float:
+    """The lot in [0, 1) that falls to `name` for good, and that nobody without the key can foresee."""
+    digest = hashlib.blake2b(name.encode(), key=bytes.fromhex(split_key), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
 def choose_bucket(split_key: str, group_id: str) -> Bucket:
     """Give a group of images its bucket.
 
@@ -21,8 +27,7 @@ def choose_bucket(split_key: str, group_id: str) -> Bucket:
     Returns:
         The bucket whose share of [0, 1) holds the keyed BLAKE2b hash of the group.
     """
-    digest = hashlib.blake2b(group_id.encode(), key=bytes.fromhex(split_key), digest_size=8).digest()
-    position = int.from_bytes(digest, "big") / 2**64
+    position = draw(split_key, group_id)
     for bucket, share in SHARES:
         if position < share:
             return bucket

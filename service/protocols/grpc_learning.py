@@ -136,7 +136,7 @@ class LearningGrpc:
                 file=message.file,
                 bucket=bucket,
             )
-        return StoredExample(example.id, message.file, example.label, example.bucket, example.digest, not new)
+        return StoredExample.of(example, message.file, duplicate=not new)
 
     async def list_examples(self, request: Message, call: Call) -> Message:
         """ListExamplesRequest -> ListExamplesResponse."""

@@ -6,7 +6,7 @@ from fastapi import APIRouter, File, Form, Query, UploadFile
 from starlette.responses import Response
 
 from contract.errors import DatabaseUnavailable, RipenError, StorageFull, StorageUnavailable
-from contract.records import Bucket, Example
+from contract.records import Bucket
 from service.protocols.rest_answers import (
     AddExamplesAnswer,
     DeletedExampleAnswer,
@@ -80,7 +80,7 @@ def add_examples(
         except RipenError as error:
             rejected.append((name, error))
         else:
-            stored.append(_stored(example, name, duplicate=not new))
+            stored.append(StoredExample.of(example, name, duplicate=not new))
     if not stored:
         raise rejected[0][1]
     refused = tuple(Refused(name, ErrorText(error.code, client_message(error))) for name, error in rejected)
@@ -125,7 +125,3 @@ def delete_example(core: CoreDependency, model: ModelName, example_id: Identifie
     `bucket=holdout` is asked for.
     """
     return json_response(DeletedExampleAnswer.of(core.learning.delete_example(model, example_id, actor=actor)))
-
-
-def _stored(example: Example, name: str, *, duplicate: bool) -> StoredExample:
-    return StoredExample(example.id, name, example.label, example.bucket, example.digest, duplicate)
