@@ -119,6 +119,8 @@ class Example:
     height: int
     size_bytes: int
     created_at: datetime
+    contributor: str = ""  # the client of the key that it came with; empty: from before this was kept
+    trusted: bool = True  # whether that was a trusted key
 
     @property
     def storage_key(self) -> str:

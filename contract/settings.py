@@ -100,6 +100,7 @@ class Settings:
         keep_images_bytes: what the images of recent predictions may take in memory for feedback, 0 keeps none.
         engine_threads, train_threads: CPU threads of an engine (0: one per core), of a training (0: all cores but one).
         feature_cache_bytes: what the activations of frozen layers may take in `home`, 0 caches nothing.
+        untrusted_share: the most of what a version learns from that may be of one contributor who is not trusted.
         lease_s: how long a claimed job stays claimed without a heartbeat.
         job_attempts: how often a job is claimed before it counts as failed.
         recipe: JSON object of recipe fields that differ from the guide's; the default of `retrain`.
@@ -146,6 +147,7 @@ class Settings:
     engine_threads: int = _whole(0, 0, 1024)
     train_threads: int = _whole(0, 0, 1024)
     feature_cache_bytes: int = _whole(8 * 2**30, 0, 2**50)
+    untrusted_share: float = _real(0.3, 0, 1)
     lease_s: float = _real(10.0, 0.5, 3600)
     job_attempts: int = _whole(3, 1, 100)
     recipe: Recipe = _text("{{}}", _recipe, "a JSON object of recipe fields")

@@ -203,7 +203,7 @@ class ListExamplesResponse(_message.Message):
     def __init__(self, examples: _Optional[_Iterable[_Union[Example, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[ExampleCount, _Mapping]]] = ..., next: _Optional[str] = ...) -> None: ...
 
 class Example(_message.Message):
-    __slots__ = ("id", "model", "digest", "label", "bucket", "group_id", "file", "format", "width", "height", "size_bytes", "created_at")
+    __slots__ = ("id", "model", "digest", "label", "bucket", "group_id", "file", "format", "width", "height", "size_bytes", "created_at", "contributor", "trusted")
     ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -216,6 +216,8 @@ class Example(_message.Message):
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
+    TRUSTED_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: str
     digest: str
@@ -228,7 +230,9 @@ class Example(_message.Message):
     height: int
     size_bytes: int
     created_at: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., digest: _Optional[str] = ..., label: _Optional[str] = ..., bucket: _Optional[str] = ..., group_id: _Optional[str] = ..., file: _Optional[str] = ..., format: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., size_bytes: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    contributor: str
+    trusted: bool
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., digest: _Optional[str] = ..., label: _Optional[str] = ..., bucket: _Optional[str] = ..., group_id: _Optional[str] = ..., file: _Optional[str] = ..., format: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., size_bytes: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contributor: _Optional[str] = ..., trusted: _Optional[bool] = ...) -> None: ...
 
 class DeleteExampleRequest(_message.Message):
     __slots__ = ("model", "id")

@@ -16,6 +16,7 @@ from contract.errors import ClassesNotDeclared, InvalidDataset, InvalidInput
 from contract.images import ImageLimits, Pixels, decode_resized
 from contract.ports import Database, Storage
 from contract.records import Bucket, Example
+from retrain.contributors import cap_shares
 from retrain.evaluation import Labels
 
 LEAST = {Bucket.TRAIN: 2, Bucket.HOLDOUT: 1}  # images per class
@@ -28,10 +29,11 @@ PHRASES = {Bucket.TRAIN: "training", Bucket.HOLDOUT: "hold-out"}
 
 @dataclass(frozen=True)
 class Collection:
-    """A model's rows. `classes[1]` is the positive one."""
+    """A model's rows that are used. `classes[1]` is the positive one."""
 
     classes: tuple[str, str]
     examples: tuple[Example, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,22 @@ class Dataset:
     warnings: tuple[str, ...]
 
 
-def collect(database: Database, model: str) -> Collection:
+def collect(database: Database, model: str, untrusted_share: float = 1.0) -> Collection:
     """Read a model's rows and check that a classifier can be trained on them.
+
+    Args:
+        untrusted_share: the most of the train bucket that one contributor who is not trusted may supply.
 
     Raises:
         ClassesNotDeclared: the model has no classes yet.
         InvalidDataset: too few images of a class; says which and how to mend it.
     """
-    classes = database.get_model(model).classes
-    if classes is None:
+    found = database.get_model(model)
+    if (classes := found.classes) is None:
         raise ClassesNotDeclared(f"The model {model!r} has no classes yet; import a data set or declare two classes.")
-    examples = tuple(database.list_examples(model))
+    examples, warnings = cap_shares(database.list_examples(model), untrusted_share, found.split_key)
     check_counts(classes, examples)
-    return Collection(classes, examples)
+    return Collection(classes, examples, warnings)
 
 
 def check_counts(classes: tuple[str, str], examples: Sequence[Example]) -> None:
@@ -130,7 +135,8 @@ def load(collection: Collection, storage: Storage, size: tuple[int, int], limits
         bucket: _load_bucket(collection, bucket, lambda row: _pixels(storage, row, size, limits), unusable)
         for bucket in (Bucket.TRAIN, Bucket.TUNE, Bucket.HOLDOUT)
     }
-    warnings = _warn_of_unusable(collection, unusable, sum(map(len, buckets.values())) + len(unusable))
+    warnings = [*collection.warnings]
+    warnings += _warn_of_unusable(collection, unusable, sum(map(len, buckets.values())) + len(unusable))
     kept = [example for example in collection.examples if example.id not in unusable]
     check_counts(collection.classes, kept)
     tune = buckets[Bucket.TUNE]

@@ -36,6 +36,7 @@ class Surroundings:
     Attributes:
         home: holds its staging.
         limits: those of the service.
+        untrusted_share: the most of the train bucket that one contributor who is not trusted may supply.
         converter: None converts nothing.
         features: None caches nothing.
     """
@@ -44,6 +45,7 @@ class Surroundings:
     storage: Storage
     home: Path
     limits: ImageLimits
+    untrusted_share: float = 1.0
     converter: Converter | None = None
     features: FeatureCache | None = None
 
@@ -76,7 +78,7 @@ def make_version(job: Job, around: Surroundings) -> Job:
     workplace.withdraw_unrecorded(around.database, around.storage)
 
     report.step("collect", "reading what is stored")
-    collection = datasets.collect(around.database, job.model)
+    collection = datasets.collect(around.database, job.model, around.untrusted_share)
 
     report.step("split", "building the network and decoding the images")
     network = keras_network.build(job.recipe)

@@ -11,6 +11,7 @@ import numpy as np
 
 from contract.errors import InvalidRequest, RipenError
 from contract.images import ImageHeader, Pixels
+from contract.keys import Contributor
 from contract.records import Example, Model
 from service.kept_images import KeptImage, KeptImages
 from service.learning import THUMBNAIL_SIDE, Learning
@@ -48,7 +49,7 @@ class Feedback:
         self._metrics = metrics
         metrics.watch_kept_images(lambda: len(kept), lambda: kept.size_bytes)
 
-    def give(self, model: str, said: Said) -> tuple[Example, bool]:
+    def give(self, model: str, said: Said, contributor: Contributor) -> tuple[Example, bool]:
         """Store a recent prediction's image under its true label, as an upload would be; (it, whether it is new).
 
         Raises:
@@ -61,7 +62,9 @@ class Feedback:
         label = _label(said, image.prediction.label, classes)
         self._learning.check_label(model, label)
         file = image.file or f"{image.request_id}-{image.index}"
-        example, new = self._learning.add_example(target, label=label, data=image.data, file=file)
+        example, new = self._learning.add_example(
+            target, label=label, data=image.data, file=file, contributor=contributor
+        )
         if image.label is None:
             self._metrics.count_feedback(model, confirmed=example.label == image.prediction.label)
         image.label = example.label

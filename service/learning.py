@@ -16,14 +16,14 @@ from pathlib import Path
 from contract.errors import ClassesNotDeclared, InvalidDataset, InvalidRequest, UnknownLabel
 from contract.image_files import without_metadata
 from contract.images import ImageHeader, ImageLimits, Pixels, inspect, thumbnail
-from contract.keys import LOCAL_ACTOR
+from contract.keys import LOCAL_ACTOR, Contributor
 from contract.ports import Database, Storage
 from contract.recipe import SHORT, Recipe, change_recipe
 from contract.records import Bucket, Example, ExampleCount, GatePolicy, Job, JobState, Model, Progress, class_of
 from contract.settings import Settings
 from service.learning_catalogue import Catalogue
 from service.lineage import Deletion, trace
-from service.split import choose_bucket
+from service.split import place
 
 THUMBNAIL_SIDE = 8  # enough to tell what is alike
 DECODES_AT_ONCE = 2  # a 25-megapixel picture is 75 MB while it is looked at
@@ -67,14 +67,22 @@ class Learning(Catalogue):
         return model, model.classes
 
     def add_example(
-        self, model: Model, *, label: str, data: bytes, file: str, bucket: Bucket | None = None
+        self,
+        model: Model,
+        *,
+        label: str,
+        data: bytes,
+        file: str,
+        contributor: Contributor,
+        bucket: Bucket | None = None,
     ) -> tuple[Example, bool]:
         """Store one labelled image whose label was checked.
 
         Args:
             data: encoded JPEG, PNG or WebP.
             file: the client's name for it.
-            bucket: None chooses by the image's digest.
+            contributor: who supplies it.
+            bucket: None chooses by the image's digest, where the contributor is trusted.
 
         Returns:
             The stored example, and whether it is new: the same bytes twice are one example. Its digest is that of what
@@ -83,6 +91,7 @@ class Learning(Catalogue):
         Raises:
             InvalidImage, ImageTooLarge: `data` cannot be used.
             LabelConflict: the same image has the other label.
+            PermissionDenied: the contributor is not trusted with the bucket.
         """
         header, data, digest = self.examine(data)
         example = Example(
@@ -90,7 +99,7 @@ class Learning(Catalogue):
             model=model.name,
             digest=digest,
             label=class_of(label, model.classes or (label, label)) or label,
-            bucket=bucket or choose_bucket(model.split_key, digest),
+            bucket=place(model.split_key, digest, bucket, contributor),
             group_id=digest,
             file=_file_name(file),
             format=header.format,
@@ -98,6 +107,8 @@ class Learning(Catalogue):
             height=header.height,
             size_bytes=len(data),
             created_at=self._database.now(),
+            contributor=contributor.name,
+            trusted=contributor.trusted,
         )
         with self._locks.of(digest):
             self._storage.put(example.storage_key, data)  # first the object: a row always has one

@@ -14,10 +14,13 @@ import msgspec
 import pytest
 from database_records import START, Clock, claimed, example, published
 
+from backends.database_schema import REVISION
 from contract.errors import InvalidRequest, NotEmpty, TooManyKeys, UnknownKey
 from contract.keys import LOCAL_ACTOR, ApiKey, AuditAction, Role
 from contract.ports import Database
 from contract.records import ChangeKind
+
+OURS = msgspec.json.encode({"revision": REVISION})
 
 _serial = itertools.count(1)
 
@@ -215,7 +218,7 @@ class RowsSuite:
 
     def test_export_is_one_snapshot(self, database: Database) -> None:
         exported = database.export_rows()
-        assert next(exported) == ("schema", msgspec.json.encode({"revision": "0002"}))
+        assert next(exported) == ("schema", OURS)
         assert next(exported)[0] == "audit_log"
         database.add_example(example())
         assert "examples" not in {table for table, _ in exported}
@@ -233,11 +236,11 @@ class RowsSuite:
             ([("models", b"{}")], "no rows of a backup"),
             ([("schema", b'{"revision": 2}')], "no rows of a backup"),
             ([("schema", b"\xff")], "no rows of a backup"),
-            ([("schema", b'{"revision": "9999"}')], "9999.*newer release.*0002"),
-            ([("schema", b'{"revision": "0002"}'), ("nothing", b"{}")], "does not know"),
-            ([("schema", b'{"revision": "0002"}'), ("models", b'{"name": "a", "more": 1}')], "does not know"),
-            ([("schema", b'{"revision": "0002"}'), ("models", b'{"name": "a"}')], "do not fit"),
-            ([("schema", b'{"revision": "0002"}'), ("models", b"[]")], "do not fit"),
+            ([("schema", b'{"revision": "9999"}')], f"9999.*newer release.*{REVISION}"),
+            ([("schema", OURS), ("nothing", b"{}")], "does not know"),
+            ([("schema", OURS), ("models", b'{"name": "a", "more": 1}')], "does not know"),
+            ([("schema", OURS), ("models", b'{"name": "a"}')], "do not fit"),
+            ([("schema", OURS), ("models", b"[]")], "do not fit"),
         ],
     )
     def test_rows_that_are_not_ours(self, empty: Database, rows: list[tuple[str, bytes]], because: str) -> None:

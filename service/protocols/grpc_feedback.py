@@ -24,6 +24,7 @@ class FeedbackGrpc:
 
     def __init__(self, core: Core) -> None:
         self._feedback = core.feedback
+        self._callers = core.callers
 
     def handlers(self, access: GrpcAccess) -> list[grpc.GenericRpcHandler]:
         """The generic handler of these methods, for a server to add."""
@@ -44,7 +45,7 @@ class FeedbackGrpc:
             label=request.label if request.HasField("label") else None,
             correct=request.correct if request.HasField("correct") else None,
         )
-        example, new = await asyncio.to_thread(self._feedback.give, model, said)
+        example, new = await asyncio.to_thread(self._feedback.give, model, said, self._callers.contributor(call.actor))
         return write_record(StoredExample.of(example, example.file, duplicate=not new), ripen_v1_pb2.AddedExample())
 
     async def list_review(self, request: Message, call: Call) -> Message:

@@ -134,6 +134,7 @@ class LearningGrpc:
                 label=message.label,
                 data=message.data,
                 file=message.file,
+                contributor=self._core.callers.contributor(call.actor),
                 bucket=bucket,
             )
         return StoredExample.of(example, message.file, duplicate=not new)

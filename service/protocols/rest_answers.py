@@ -138,7 +138,7 @@ class ExamplesAnswer:
     next: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeletedExampleAnswer(Example):
     """What was deleted, and which versions it went into."""
 

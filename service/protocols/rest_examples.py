@@ -23,6 +23,7 @@ from service.protocols.rest_parameters import (
     CoreDependency,
     Identifier,
     ModelName,
+    Supplier,
     documented,
 )
 from service.status_map import client_message
@@ -53,6 +54,7 @@ router = APIRouter(route_class=StrictRoute)
 def add_examples(
     core: CoreDependency,
     model: ModelName,
+    supplier: Supplier,
     label: Annotated[str, Form(description="One of the model's two classes.", examples=["apple"])],
     file: Annotated[list[UploadFile], File(description="One or several JPEG, PNG or WebP images.")],
     bucket: Annotated[
@@ -73,7 +75,7 @@ def add_examples(
         name = upload.filename or ""
         try:
             example, new = core.learning.add_example(
-                target, label=label, data=upload.file.read(), file=name, bucket=chosen
+                target, label=label, data=upload.file.read(), file=name, contributor=supplier, bucket=chosen
             )
         except OUR_FAULT:
             raise

@@ -17,7 +17,7 @@ from service.protocols.rest_answers import (
 )
 from service.protocols.rest_bodies import StrictRoute
 from service.protocols.rest_examples import STORED
-from service.protocols.rest_parameters import CoreDependency, ModelName, documented
+from service.protocols.rest_parameters import CoreDependency, ModelName, Supplier, documented
 
 PROPOSALS, MOST_PROPOSALS = 20, 100
 PRIVATE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}  # a user's picture, never anything else
@@ -31,13 +31,14 @@ router = APIRouter(tags=["feedback"], route_class=StrictRoute)
     response_model=StoredExample,
     responses=documented(404, 409, 422, 503, 507, example=STORED, status=201),
 )
-def give_feedback(core: CoreDependency, model: ModelName, body: FeedbackBody) -> Response:
+def give_feedback(core: CoreDependency, model: ModelName, supplier: Supplier, body: FeedbackBody) -> Response:
     """The image of a recent prediction becomes a labelled image, under the same checks as an upload.
 
     `label`, or `correct`: whether the predicted label was right. 404 `unknown_request` where the image is not kept
     (any more), 409 `images_not_kept` where none are.
     """
-    example, new = core.feedback.give(model, Said(body.request_id, body.index, body.label, body.correct))
+    said = Said(body.request_id, body.index, body.label, body.correct)
+    example, new = core.feedback.give(model, said, supplier)
     return json_response(StoredExample.of(example, example.file, duplicate=not new), 201)
 
 

@@ -99,13 +99,16 @@ def test_processes_migrate_and_claim_at_once(path: Path) -> None:
 
 def test_newer_schema_is_refused(database: SqlDatabase, path: Path) -> None:
     _execute(path, "UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(DatabaseUnavailable, match=r"9999.*newer release.*0002"):
+    with pytest.raises(DatabaseUnavailable, match=f"9999.*newer release.*{REVISION}"):
         database.migrate()
 
 
 def test_schema_is_checked_without_a_change(database: SqlDatabase, path: Path) -> None:
     database.check_schema()
-    for revision, because in (("9999", "newer release"), ("0001", "older release; the next start brings it to 0002")):
+    for revision, because in (
+        ("9999", "newer release"),
+        ("0001", f"older release; the next start brings it to {REVISION}"),
+    ):
         _execute(path, f"UPDATE alembic_version SET version_num = '{revision}'")
         with pytest.raises(DatabaseUnavailable, match=f"{revision}.*{because}"):
             database.check_schema()

@@ -126,6 +126,7 @@ def test_first_schema_is_migrated(tmp_path: Path) -> None:
     assert (aspiration.live.number, aspiration.previous and aspiration.previous.number) == (2, 1)
     assert not aspiration.live.pinned
     assert (aspiration.live.last_example, aspiration.live.pruned_at) == (None, None)
+    assert {(one.contributor, one.trusted) for one in migrated[0].list_examples("default")} == {("", True)}
     assert migrated[0].get_job("default", first_home.WAITING_JOB).state is JobState.QUEUED
     for database in migrated:
         database.close()
@@ -146,7 +147,7 @@ def test_rows_of_sqlite_fit(empty: SqlDatabase, tmp_path: Path) -> None:
 def test_newer_schema_is_refused(url: str) -> None:
     _execute(url, "UPDATE alembic_version SET version_num = '9999'")
     database = SqlDatabase(url)
-    with pytest.raises(DatabaseUnavailable, match=r"9999.*newer release.*0002"):
+    with pytest.raises(DatabaseUnavailable, match=f"9999.*newer release.*{REVISION}"):
         database.migrate()
     database.close()
 

@@ -15,6 +15,7 @@ import tiny_version
 from first_home import BIASES, LIVE, NEXT, PREVIOUS, WAITING_JOB
 from service_process import Process, started
 
+from backends.database_schema import REVISION
 from contract import artifact
 
 SILENCE_S = 60.0
@@ -77,7 +78,7 @@ def test_newer_schema_is_refused_in_one_line(tmp_path: Path, command: list[str],
     )
     (line,) = done.stderr.splitlines()
     assert done.returncode == status
-    assert "9999, made by a newer release; this one knows 0002. Install that release" in line
+    assert f"9999, made by a newer release; this one knows {REVISION}. Install that release" in line
 
 
 def test_manifest_of_the_first_release_is_read(tmp_path: Path) -> None:
