@@ -27,7 +27,8 @@ def add_key(connection: Connection, key: ApiKey, *, actor: str, now: datetime) -
         )
     connection.execute(insert(api_keys).values(to_row(key)))
     ends = f", until {key.expires_at.isoformat(timespec='seconds')}" if key.expires_at else ""
-    detail = f"client {key.client}, roles {' '.join(sorted(key.roles))}{ends}"
+    trust = "" if key.trusted else ", not trusted"
+    detail = f"client {key.client}, roles {' '.join(sorted(key.roles))}{trust}{ends}"
     write_audit(connection, AuditAction.KEY_ADDED, key.id, detail, actor=actor, now=now)
 
 

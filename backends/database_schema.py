@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    true,
 )
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.types import TypeDecorator
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 S = TypeVar("S", bound=StrEnum)
 R = TypeVar("R", bound="DataclassInstance")
-REVISION = "0004"  # of the newest file in migrations/versions; revisions are numbered, so a greater one is newer
+REVISION = "0005"  # of the newest file in migrations/versions; revisions are numbered, so a greater one is newer
 LARGEST_NUMBER = 2**31 - 1  # what an Integer column holds everywhere
 
 
@@ -128,6 +129,8 @@ examples = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("bucket_named", Boolean, nullable=False, server_default=false()),
     Column("settled", Boolean, nullable=False, server_default=false()),
+    Column("contributor", String, nullable=False, server_default=""),
+    Column("trusted", Boolean, nullable=False, server_default=true()),
     UniqueConstraint("model", "digest"),
     Index("examples_counts", "model", "label", "bucket"),
 )
@@ -200,6 +203,7 @@ api_keys = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("revoked_at", UtcTime),
+    Column("trusted", Boolean, nullable=False, server_default=true()),
 )
 
 audit_log = Table(

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.retraining import Order, Spent
 from contract.images import ImageLimits, decode_resized
 from contract.recipe import Preprocessing, Recipe
-from contract.records import Epoch
+from contract.training import Epoch
 from retrain import keras_network
 from retrain.dataset import LabelledImages
 from retrain.features import FeatureCache

@@ -24,7 +24,8 @@ from contract.errors import VersionCorrupt
 from contract.leak_audit import LeakAudit
 from contract.parity import Parity
 from contract.recipe import Preprocessing, Recipe
-from contract.records import Calibration, Epoch, Metrics, Operating, Trial
+from contract.records import Metrics
+from contract.training import Calibration, Epoch, Operating, Trial
 
 MANIFEST = "manifest.json"
 FORMAT = 1

@@ -17,6 +17,7 @@ RipenError
 │   └── TooManyAttempts       too many keys that are none came from one address
 ├── NotFound
 │   ├── UnknownModel, UnknownVersion, UnknownJob, UnknownExample, UnknownKey
+│   ├── UnknownRequest        no image of such a prediction is kept here
 │   └── UnknownSignature
 ├── Conflict                  the request is fine, the state of things is not
 │   ├── NoLiveVersion         the model has no version to answer with yet
@@ -30,6 +31,7 @@ RipenError
 │   ├── JobRunning            a job of the model has not ended yet
 │   ├── VersionPruned         the version's files were removed; only its record is left
 │   ├── VersionInUse          the version is live, is what a rollback would bring back, or is pinned
+│   ├── ImagesNotKept         the service keeps no images of predictions
 │   └── NotEmpty              a restore needs a place without data
 ├── Unavailable               the same request may work later
 │   ├── Overloaded            the queue is full
@@ -153,6 +155,10 @@ class UnknownKey(NotFound):
     """No API key of that id."""
 
 
+class UnknownRequest(NotFound):
+    """No image of such a prediction is kept here (any more)."""
+
+
 class UnknownSignature(NotFound):
     """The SavedModel has no such signature."""
 
@@ -203,6 +209,10 @@ class VersionPruned(Conflict):
 
 class VersionInUse(Conflict):
     """The version is live, is what a rollback would bring back, or is pinned."""
+
+
+class ImagesNotKept(Conflict):
+    """The service keeps no images of predictions."""
 
 
 class NotEmpty(Conflict):

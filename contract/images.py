@@ -103,6 +103,12 @@ def resize(image: Pixels, height: int, width: int) -> Pixels:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
+def thumbnail(data: bytes, side: int, limits: ImageLimits) -> Pixels:
+    """Decode one image and average it down to (side, side, 3) uint8: to compare images by, not for a network."""
+    pixels = Image.fromarray(decode(data, limits)).resize((side, side), Image.Resampling.BOX)
+    return np.asarray(pixels)
+
+
 def _decode(data: bytes, limits: ImageLimits) -> tuple[ImageHeader, Pixels]:
     if not data:
         raise InvalidImage("The image is empty (0 bytes); expected a JPEG, PNG or WebP file.")

@@ -30,6 +30,7 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    trusted: bool = True  # as a contributor of labelled images
 
     def live(self, now: datetime) -> bool:
         """Whether it opens anything at `now`."""
@@ -54,6 +55,17 @@ class AuditAction(StrEnum):
 
 
 LOCAL_ACTOR = "local"  # whoever reaches an open loopback port or the machine itself
+
+
+@dataclass(frozen=True)
+class Contributor:
+    """Who supplies labelled images: a key's client. What one who is not trusted supplies never judges a version."""
+
+    name: str
+    trusted: bool
+
+
+LOCAL_CONTRIBUTOR = Contributor(LOCAL_ACTOR, trusted=True)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from contract.comparison import Comparison
 from contract.recipe import Recipe, check
+from contract.training import Epoch
 
 DEFAULT_MODEL = "default"
 NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,62}"
@@ -130,8 +131,10 @@ class Example:
     height: int
     size_bytes: int
     created_at: datetime
-    bucket_named: bool = False  # by a user, where it is not settled yet; else a hash of the group gave it
+    bucket_named: bool = False  # by a user, or by its untrusted key; counts until it is settled
     settled: bool = False  # a job has read it: group and bucket are for life
+    contributor: str = ""  # the client of the key that it came with; empty: from before this was kept
+    trusted: bool = True  # whether that was a trusted key
 
     @property
     def group_named(self) -> bool:
@@ -178,66 +181,6 @@ class Verdict:
     live_version: int | None = None
     comparisons: tuple[Comparison, ...] = ()
     more_images: int | None = None
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch's end. Losses are binary cross-entropies; validation is the tune bucket."""
-
-    epoch: int  # from 1, counted over all phases
-    phase: str  # head, tail or whole
-    loss: float
-    accuracy: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """How good probabilities are: log-loss in nats, Brier score, expected calibration error of 15 bins."""
-
-    log_loss: float
-    brier: float
-    calibration_error: float
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What was done to a version's logits: `scale` times the logit, plus `shift`; `said` is why, in words.
-
-    `before` and `after` are measured on the `count` images of the calibrate bucket, of which it was fitted.
-    """
-
-    scale: float
-    shift: float
-    count: int
-    said: str
-    before: Reliability | None
-    after: Reliability | None
-
-
-@dataclass(frozen=True)
-class Operating:
-    """From which probability a version answers `classes[1]`, in (0, 1), and why, in words."""
-
-    threshold: float
-    said: str
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One network that a training could have kept: an arm's weights, `share` of the way from its start to its end.
-
-    `arm` says where it started and `depth` how many of the backbone's last layers learnt; `loss` is its cross-entropy
-    on the tune bucket, in nats; one trial of a training is `chosen`.
-    """
-
-    arm: str
-    depth: int
-    share: float
-    loss: float
-    chosen: bool = False
 
 
 @dataclass(frozen=True)

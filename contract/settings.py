@@ -101,8 +101,10 @@ class Settings:
         runtime: `tensorflow` or `openvino` forces one; `auto` takes OpenVINO on a CPU for versions that have it.
         precision: `f32`, `bf16` or `int8` forces one of OpenVINO's; `auto` takes the fastest whose parity passes.
         parity_flipped_share, parity_flip_distance, parity_accuracy_errors: what `auto` accepts; see docs/operations.md.
+        keep_images_bytes: what the images of recent predictions may take in memory for feedback, 0 keeps none.
         engine_threads, train_threads: CPU threads of an engine (0: one per core), of a training (0: all cores but one).
         feature_cache_bytes: what the activations of frozen layers may take in `home`, 0 caches nothing.
+        untrusted_share: the most of what a version learns from that may be of one contributor who is not trusted.
         lease_s: how long a claimed job stays claimed without a heartbeat.
         job_attempts: how often a job is claimed before it counts as failed.
         recipe: JSON object of recipe fields that differ from those of `best`; the default of `retrain`.
@@ -152,9 +154,11 @@ class Settings:
     parity_flipped_share: float = _real(0.005, 0, 1)
     parity_flip_distance: float = _real(0.1, 0, 1)
     parity_accuracy_errors: float = _real(1.0, 0, 100)
+    keep_images_bytes: int = _whole(64 * 2**20, 0, 2**40)
     engine_threads: int = _whole(0, 0, 1024)
     train_threads: int = _whole(0, 0, 1024)
     feature_cache_bytes: int = _whole(8 * 2**30, 0, 2**50)
+    untrusted_share: float = _real(0.3, 0, 1)
     lease_s: float = _real(10.0, 0.5, 3600)
     job_attempts: int = _whole(3, 1, 100)
     recipe: Recipe = _text("{{}}", _recipe, "a JSON object of recipe fields")

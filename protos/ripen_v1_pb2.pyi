@@ -79,12 +79,14 @@ class ClassifyStreamRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
 
 class ClassifyStreamResponse(_message.Message):
-    __slots__ = ("model", "prediction")
+    __slots__ = ("model", "prediction", "request_id")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     model: ModelSpec
     prediction: Prediction
-    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class CreateModelRequest(_message.Message):
     __slots__ = ("name", "classes")
@@ -203,7 +205,7 @@ class ListExamplesResponse(_message.Message):
     def __init__(self, examples: _Optional[_Iterable[_Union[Example, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[ExampleCount, _Mapping]]] = ..., next: _Optional[str] = ...) -> None: ...
 
 class Example(_message.Message):
-    __slots__ = ("id", "model", "digest", "label", "bucket", "group_id", "file", "format", "width", "height", "size_bytes", "created_at", "bucket_named", "settled")
+    __slots__ = ("id", "model", "digest", "label", "bucket", "group_id", "file", "format", "width", "height", "size_bytes", "created_at", "bucket_named", "settled", "contributor", "trusted")
     ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -218,6 +220,8 @@ class Example(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     BUCKET_NAMED_FIELD_NUMBER: _ClassVar[int]
     SETTLED_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
+    TRUSTED_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: str
     digest: str
@@ -232,7 +236,9 @@ class Example(_message.Message):
     created_at: _timestamp_pb2.Timestamp
     bucket_named: bool
     settled: bool
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., digest: _Optional[str] = ..., label: _Optional[str] = ..., bucket: _Optional[str] = ..., group_id: _Optional[str] = ..., file: _Optional[str] = ..., format: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., size_bytes: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bucket_named: _Optional[bool] = ..., settled: _Optional[bool] = ...) -> None: ...
+    contributor: str
+    trusted: bool
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., digest: _Optional[str] = ..., label: _Optional[str] = ..., bucket: _Optional[str] = ..., group_id: _Optional[str] = ..., file: _Optional[str] = ..., format: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., size_bytes: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bucket_named: _Optional[bool] = ..., settled: _Optional[bool] = ..., contributor: _Optional[str] = ..., trusted: _Optional[bool] = ...) -> None: ...
 
 class DeleteExampleRequest(_message.Message):
     __slots__ = ("model", "id")
@@ -263,6 +269,76 @@ class Trace(_message.Message):
     bucket: str
     pruned: bool
     def __init__(self, version: _Optional[int] = ..., bucket: _Optional[str] = ..., pruned: _Optional[bool] = ...) -> None: ...
+
+class FeedbackRequest(_message.Message):
+    __slots__ = ("model", "request_id", "index", "label", "correct")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    CORRECT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    request_id: str
+    index: int
+    label: str
+    correct: bool
+    def __init__(self, model: _Optional[str] = ..., request_id: _Optional[str] = ..., index: _Optional[int] = ..., label: _Optional[str] = ..., correct: _Optional[bool] = ...) -> None: ...
+
+class ListReviewRequest(_message.Message):
+    __slots__ = ("model", "limit")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    limit: int
+    def __init__(self, model: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListReviewResponse(_message.Message):
+    __slots__ = ("predictions",)
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    predictions: _containers.RepeatedCompositeFieldContainer[ReviewEntry]
+    def __init__(self, predictions: _Optional[_Iterable[_Union[ReviewEntry, _Mapping]]] = ...) -> None: ...
+
+class ReviewEntry(_message.Message):
+    __slots__ = ("request_id", "index", "model", "version", "label", "probability", "threshold", "file", "predicted_at", "reason")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_AT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    index: int
+    model: str
+    version: int
+    label: str
+    probability: float
+    threshold: float
+    file: str
+    predicted_at: _timestamp_pb2.Timestamp
+    reason: str
+    def __init__(self, request_id: _Optional[str] = ..., index: _Optional[int] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ..., threshold: _Optional[float] = ..., file: _Optional[str] = ..., predicted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class GetReviewImageRequest(_message.Message):
+    __slots__ = ("model", "request_id", "index")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    request_id: str
+    index: int
+    def __init__(self, model: _Optional[str] = ..., request_id: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
+
+class ReviewImage(_message.Message):
+    __slots__ = ("data", "format")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    format: str
+    def __init__(self, data: _Optional[bytes] = ..., format: _Optional[str] = ...) -> None: ...
 
 class ExampleCount(_message.Message):
     __slots__ = ("model", "label", "bucket", "count")

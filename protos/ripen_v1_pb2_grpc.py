@@ -198,6 +198,21 @@ class LearningStub:
                 request_serializer=protos_dot_ripen__v1__pb2.DeleteExampleRequest.SerializeToString,
                 response_deserializer=protos_dot_ripen__v1__pb2.DeletedExample.FromString,
                 _registered_method=True)
+        self.GiveFeedback = channel.unary_unary(
+                '/ripen.v1.Learning/GiveFeedback',
+                request_serializer=protos_dot_ripen__v1__pb2.FeedbackRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.AddedExample.FromString,
+                _registered_method=True)
+        self.ListReview = channel.unary_unary(
+                '/ripen.v1.Learning/ListReview',
+                request_serializer=protos_dot_ripen__v1__pb2.ListReviewRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.ListReviewResponse.FromString,
+                _registered_method=True)
+        self.GetReviewImage = channel.unary_unary(
+                '/ripen.v1.Learning/GetReviewImage',
+                request_serializer=protos_dot_ripen__v1__pb2.GetReviewImageRequest.SerializeToString,
+                response_deserializer=protos_dot_ripen__v1__pb2.ReviewImage.FromString,
+                _registered_method=True)
         self.StartJob = channel.unary_unary(
                 '/ripen.v1.Learning/StartJob',
                 request_serializer=protos_dot_ripen__v1__pb2.StartJobRequest.SerializeToString,
@@ -309,6 +324,26 @@ class LearningServicer:
     def DeleteExample(self, request, context):
         """Versions that learnt from it stay as they are; the answer names them.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GiveFeedback(self, request, context):
+        """Says what the image of a recent prediction shows; it is stored as a labelled image.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReview(self, request, context):
+        """Images of recent predictions that have no label yet, most useful first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReviewImage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -428,6 +463,21 @@ def add_LearningServicer_to_server(servicer, server):
                     servicer.DeleteExample,
                     request_deserializer=protos_dot_ripen__v1__pb2.DeleteExampleRequest.FromString,
                     response_serializer=protos_dot_ripen__v1__pb2.DeletedExample.SerializeToString,
+            ),
+            'GiveFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveFeedback,
+                    request_deserializer=protos_dot_ripen__v1__pb2.FeedbackRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.AddedExample.SerializeToString,
+            ),
+            'ListReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReview,
+                    request_deserializer=protos_dot_ripen__v1__pb2.ListReviewRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.ListReviewResponse.SerializeToString,
+            ),
+            'GetReviewImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReviewImage,
+                    request_deserializer=protos_dot_ripen__v1__pb2.GetReviewImageRequest.FromString,
+                    response_serializer=protos_dot_ripen__v1__pb2.ReviewImage.SerializeToString,
             ),
             'StartJob': grpc.unary_unary_rpc_method_handler(
                     servicer.StartJob,
@@ -702,6 +752,87 @@ class Learning:
             '/ripen.v1.Learning/DeleteExample',
             protos_dot_ripen__v1__pb2.DeleteExampleRequest.SerializeToString,
             protos_dot_ripen__v1__pb2.DeletedExample.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/GiveFeedback',
+            protos_dot_ripen__v1__pb2.FeedbackRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.AddedExample.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/ListReview',
+            protos_dot_ripen__v1__pb2.ListReviewRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.ListReviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReviewImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ripen.v1.Learning/GetReviewImage',
+            protos_dot_ripen__v1__pb2.GetReviewImageRequest.SerializeToString,
+            protos_dot_ripen__v1__pb2.ReviewImage.FromString,
             options,
             channel_credentials,
             insecure,

@@ -79,6 +79,7 @@ def run_job(settings: Settings, options: argparse.Namespace) -> int:
         storage=ObjectStorage(settings.storage_url, cache=settings.home / "cache"),
         home=settings.home,
         limits=ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
+        untrusted_share=settings.untrusted_share,
         converter=None if settings.runtime is RuntimeChoice.TENSORFLOW else Converter(),
         features=FeatureCache(settings.home / "features", most) if (most := settings.feature_cache_bytes) else None,
         thresholds=Thresholds.of(settings),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from contract.records import Calibration, Reliability
+from contract.training import Calibration, Reliability
 from retrain.evaluation import CLIP, Labels, Probabilities, log_loss
 
 LEAST_SCALED, LEAST_SHIFTED = 50, 200  # images for a scale; for a shift too

@@ -20,6 +20,7 @@ from contract.ports import Database, Storage
 from contract.records import Bucket, Example
 from retrain import views
 from retrain.alignment import SIDE
+from retrain.contributors import cap_shares
 from retrain.evaluation import Labels
 from retrain.groups import Settlement
 from retrain.near_duplicates import sign
@@ -35,10 +36,11 @@ PHRASES = {Bucket.TRAIN: "training", Bucket.HOLDOUT: "hold-out"}
 
 @dataclass(frozen=True)
 class Collection:
-    """A model's rows, without those that are kept out of all buckets. `classes[1]` is the positive one."""
+    """A model's rows that are used, none of them kept out of all buckets. `classes[1]` is the positive one."""
 
     classes: tuple[str, str]
     examples: tuple[Example, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,19 +119,23 @@ class Dataset:
     leaks: LeakAudit
 
 
-def collect(database: Database, model: str) -> Collection:
+def collect(database: Database, model: str, untrusted_share: float = 1.0) -> Collection:
     """Read a model's rows and check that a classifier can be trained on them.
+
+    Args:
+        untrusted_share: the most of the train bucket that one contributor who is not trusted may supply.
 
     Raises:
         ClassesNotDeclared: the model has no classes yet.
         InvalidDataset: too few images of a class; says which and how to mend it.
     """
-    classes = database.get_model(model).classes
-    if classes is None:
+    found = database.get_model(model)
+    if (classes := found.classes) is None:
         raise ClassesNotDeclared(f"The model {model!r} has no classes yet; import a data set or declare two classes.")
-    examples = tuple(one for one in database.list_examples(model) if one.bucket is not Bucket.EXCLUDED)
+    stored = [one for one in database.list_examples(model) if one.bucket is not Bucket.EXCLUDED]
+    examples, warnings = cap_shares(stored, untrusted_share, found.split_key)
     check_counts(classes, examples)
-    return Collection(classes, examples)
+    return Collection(classes, examples, warnings)
 
 
 def check_counts(classes: tuple[str, str], examples: Sequence[Example]) -> None:
@@ -187,7 +193,7 @@ def load(collection: Collection, storage: Storage, size: tuple[int, int], limits
                     continue
                 pixels[len(kept)], signatures[len(kept)] = found
                 kept.append(row)
-    warnings = _warn_of_unusable(collection, unusable)
+    warnings = [*collection.warnings, *_warn_of_unusable(collection, unusable)]
     count = len(kept)
     return Decoded(collection.classes, tuple(kept), pixels[:count], signatures[:count], tuple(warnings))
 

@@ -101,9 +101,9 @@ class _Placing:
         return replace(example, bucket=bucket, group_id=group_id, settled=True)
 
 
-def _rank(example: Example) -> tuple[bool, bool, str]:
-    """Settled ones first, then those with a bucket that a user named, then by age."""
-    return not example.settled, not example.bucket_named, example.id
+def _rank(example: Example) -> tuple[bool, bool, bool, str]:
+    """Settled ones first, then those of trusted contributors, then those with a bucket that was named, then by age."""
+    return not example.settled, not example.trusted, not example.bucket_named, example.id
 
 
 def _given(example: Example) -> set[Bucket]:

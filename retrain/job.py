@@ -42,6 +42,7 @@ class Surroundings:
     Attributes:
         home: holds its staging.
         limits: those of the service.
+        untrusted_share: the most of the train bucket that one contributor who is not trusted may supply.
         converter: None converts nothing.
         features: None caches nothing.
         thresholds: the gate's.
@@ -51,6 +52,7 @@ class Surroundings:
     storage: Storage
     home: Path
     limits: ImageLimits
+    untrusted_share: float = 1.0
     converter: Converter | None = None
     features: FeatureCache | None = None
     thresholds: Thresholds = DEFAULTS
@@ -84,7 +86,7 @@ def make_version(job: Job, around: Surroundings) -> Job:
     workplace.withdraw_unrecorded(around.database, around.storage)
 
     report.step("collect", "reading what is stored")
-    collection = datasets.collect(around.database, job.model)
+    collection = datasets.collect(around.database, job.model, around.untrusted_share)
 
     report.step("split", "building the network and decoding the images")
     network = keras_network.build(job.recipe)
@@ -105,8 +107,7 @@ def make_version(job: Job, around: Surroundings) -> Job:
     operating = threshold.choose(job.recipe, chosen_by.labels, course.predict(chosen_by))
 
     report.step("judge", f"on {len(dataset.holdout)} hold-out images")
-    probabilities = course.predict(dataset.holdout)
-    refuse_degenerate(probabilities)
+    refuse_degenerate(probabilities := course.predict(dataset.holdout))
     made = Made(trained, calibration, operating, probabilities, course.ask_probe(dataset.holdout))
     model = around.database.get_model(job.model)  # now: a person may have changed what is live during the training
     live = score_live(model, dataset, around, report)

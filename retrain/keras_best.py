@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.recipe import Recipe
-from contract.records import Epoch, Trial
+from contract.training import Epoch, Trial
 from retrain import probe
 from retrain.dataset import LabelledImages, join
 from retrain.evaluation import Probabilities, log_losses

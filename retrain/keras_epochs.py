@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.records import Epoch
+from contract.training import Epoch
 from retrain.progress import Moment
 
 

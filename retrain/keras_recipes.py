@@ -10,7 +10,7 @@ import numpy as np
 
 from contract.artifact import Manifest
 from contract.recipe import Recipe
-from contract.records import Calibration
+from contract.training import Calibration
 from retrain import calibration
 from retrain.dataset import Dataset, LabelledImages
 from retrain.evaluation import Probabilities

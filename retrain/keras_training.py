@@ -8,7 +8,7 @@ import numpy as np
 
 from contract.artifact import Network
 from contract.recipe import Keep, Recipe
-from contract.records import Epoch, Trial
+from contract.training import Epoch, Trial
 from retrain.dataset import LabelledImages
 from retrain.keras_batches import Batches, Shuffled
 from retrain.keras_epochs import Journal, Kept, Listener

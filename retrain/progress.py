@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from contract.errors import Unavailable
 from contract.ports import Database
-from contract.records import Epoch, Job, Progress
+from contract.records import Job, Progress
+from contract.training import Epoch
 
 LOG = logging.getLogger(__name__)
 INTERVAL_S = 0.25

@@ -15,7 +15,8 @@ from contract.artifact import Golden, Manifest
 from contract.errors import DatabaseUnavailable, GoldenMismatch
 from contract.images import ImageLimits, decode_resized
 from contract.ports import Database, Storage
-from contract.records import Calibration, Job, Model, Operating, Verdict, Version
+from contract.records import Job, Model, Verdict, Version
+from contract.training import Calibration, Operating
 from retrain import golden, keras_training, tf_export
 from retrain.conversion import CALIBRATION_IMAGES, COMPARED_IMAGES, Converted, Converter, Samples
 from retrain.dataset import Dataset

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from contract.records import Epoch, Metrics
+from contract.records import Metrics
+from contract.training import Epoch
 
 TRAIN, TUNE = "tab:blue", "tab:orange"
 

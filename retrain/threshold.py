@@ -8,7 +8,7 @@ Source: Elkan 2001, "The Foundations of Cost-Sensitive Learning".
 import numpy as np
 
 from contract.recipe import Goal, Recipe
-from contract.records import Operating
+from contract.training import Operating
 from retrain.evaluation import Labels, Probabilities
 
 LEAST = 50  # images of either class

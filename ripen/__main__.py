@@ -2,13 +2,13 @@
 
 import click
 
-from ripen import command_backup, command_bench, command_keys, command_models, command_up, commands
+from ripen import command_backup, command_bench, command_feedback, command_keys, command_models, command_up, commands
 from ripen.options import Commands
 
 SECTIONS = {
     "Start": ("up", "sample"),
     "Ask": ("predict",),
-    "Teach": ("label", "import", "examples", "retrain", "jobs", "cancel"),
+    "Teach": ("label", "feedback", "review", "import", "examples", "retrain", "jobs", "cancel"),
     "Versions": ("models", "versions", "promote", "rollback", "pin", "unpin", "delete"),
     "Look after": ("keys", "audit", "backup", "restore", "doctor", "bench"),
 }
@@ -29,6 +29,8 @@ for command in (
     commands.sample,
     commands.predict,
     commands.label,
+    command_feedback.feedback,
+    command_feedback.review,
     commands.import_folder,
     commands.examples,
     commands.retrain,

@@ -72,6 +72,34 @@ class Added:
 
 
 @dataclass(frozen=True)
+class Proposed:
+    """An image of a recent prediction that is worth a label: `reason` is typical, uncertain or random."""
+
+    request_id: str
+    index: int
+    model: str
+    version: int
+    label: str
+    probability: float
+    threshold: float
+    file: str
+    predicted_at: datetime
+    reason: str
+
+    @property
+    def named(self) -> str:
+        """As `ripen feedback` takes it."""
+        return f"{self.request_id}/{self.index}"
+
+
+@dataclass(frozen=True)
+class Review:
+    """Which predictions to look at next, most useful first."""
+
+    predictions: tuple[Proposed, ...]
+
+
+@dataclass(frozen=True)
 class ImportedArchive:
     """What became of a zip's files: new examples per class, images that were there before, files that are no images."""
 

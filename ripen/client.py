@@ -12,6 +12,7 @@ import msgspec
 
 from ripen.answers import (
     Added,
+    AddedExample,
     Answer,
     DeletedExample,
     Examples,
@@ -19,6 +20,7 @@ from ripen.answers import (
     Job,
     LiveChange,
     Model,
+    Review,
     Version,
     Versions,
 )
@@ -171,6 +173,31 @@ class Client:
         """Remove a labelled image; the answer names the versions that it went into."""
         path = f"/api/v1/examples/{_quoted(example_id)}"
         return self._connection.ask(DeletedExample, Request("DELETE", path, self._query, repeatable=False))
+
+    # Feedback
+    def feedback(
+        self, request_id: str, *, index: int = 0, label: str | None = None, correct: bool | None = None
+    ) -> AddedExample:
+        """Say what the image of a recent prediction shows; it is stored as a labelled image.
+
+        Args:
+            request_id: of the prediction's answer.
+            index: the image's position in its request, from 0.
+            label: one of the model's two classes; or
+            correct: whether the predicted label was right.
+        """
+        said: dict[str, object] = {"request_id": request_id, "index": index}
+        said |= {name: value for name, value in (("label", label), ("correct", correct)) if value is not None}
+        return self._connection.ask(AddedExample, Request("POST", "/api/v1/feedback", self._query, said))
+
+    def review(self, *, limit: int = 20) -> Review:
+        """Images of recent predictions that are worth a label, most useful first."""
+        return self._connection.ask(Review, Request("GET", "/api/v1/review", {**self._query, "limit": str(limit)}))
+
+    def review_image(self, request_id: str, *, index: int = 0) -> bytes:
+        """The image of a recent prediction, encoded, without its metadata."""
+        path = f"/api/v1/review/{_quoted(request_id)}/{index}/image"
+        return self._connection.fetch(Request("GET", path, self._query))
 
     # Jobs
     def retrain(

@@ -23,6 +23,7 @@ class Key(msgspec.Struct):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    trusted: bool = True
     key: str | None = None
 
 
@@ -57,9 +58,12 @@ def keys() -> None:
 @click.option("--client", required=True, help="Whose it is; each client may have two, to change from one to the other.")
 @click.option("--role", "roles", required=True, multiple=True, type=click.Choice(ROLES), help="What it may do.")
 @click.option("--expires-days", type=click.IntRange(1, 3650), help="For how long; for ever if left out.")
+@click.option("--untrusted", is_flag=True, help="What it labels is only trained on, up to RIPEN_UNTRUSTED_SHARE.")
 @home_option
 @with_screen
-def add(screen: Screen, /, client: str, roles: tuple[str, ...], expires_days: int | None, home: Path) -> None:
+def add(
+    screen: Screen, /, client: str, roles: tuple[str, ...], expires_days: int | None, home: Path, *, untrusted: bool
+) -> None:
     """Make a key. Example: ripen keys add --client shop --role predict
 
     The key is printed on stdout, this once; the service keeps only its digest.
@@ -67,6 +71,8 @@ def add(screen: Screen, /, client: str, roles: tuple[str, ...], expires_days: in
     asked = ["--client", client, *(part for role in roles for part in ("--role", role))]
     if expires_days is not None:
         asked += ["--expires-days", str(expires_days)]
+    if untrusted:
+        asked.append("--untrusted")
     (made,) = administer(Key, home, "keys", "add", *asked)
     screen.show(made, lambda: click.echo(made.key))
     click.echo(f"Key {made.id} of {client}. It is shown only this once; clients read it from RIPEN_API_KEY.", err=True)
@@ -109,12 +115,13 @@ def audit(screen: Screen, /, limit: int, home: Path) -> None:
 
 def _draw_keys(screen: Screen, found: tuple[Key, ...]) -> None:
     screen.table(
-        ("key", "client", "roles", "state", "created (UTC)", "expires (UTC)"),
+        ("key", "client", "roles", "trusted", "state", "created (UTC)", "expires (UTC)"),
         (
             (
                 one.id,
                 one.client,
                 " ".join(one.roles),
+                "yes" if one.trusted else "no",
                 "live" if one.live else "revoked" if one.revoked_at else "expired",
                 f"{one.created_at:%Y-%m-%d %H:%M:%S}",
                 f"{one.expires_at:%Y-%m-%d %H:%M:%S}" if one.expires_at else "never",

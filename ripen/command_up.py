@@ -50,11 +50,14 @@ class Addresses:
 @click.option("--backbone", help="A Keras Applications name, or Compact; MobileNetV2 if it can have its weights.")
 @click.option("--alpha", type=float, help="Width multiplier of the MobileNets.")
 @click.option("--weights", help="auto, imagenet, none, or a weights file.  [default: auto]")
+@click.option("--no-keep", is_flag=True, help="Keep no images of predictions for feedback.")
 @listen_options
 @home_option
 @model_option
 @with_screen
-def up(screen: Screen, /, data: Path | None, home: Path, listen: Listen, model: str, **recipe: Setting) -> None:
+def up(
+    screen: Screen, /, data: Path | None, home: Path, listen: Listen, model: str, *, no_keep: bool, **recipe: Setting
+) -> None:
     """Start everything on this machine. Example: ripen up --data pictures/
 
     Starts the service and the retrain worker, and makes a first version where there is none: from DIR, or from a drawn
@@ -63,7 +66,7 @@ def up(screen: Screen, /, data: Path | None, home: Path, listen: Listen, model: 
     dataset = None if data is None else read_dataset(data)
     listen.check_key(home)
     listen.refuse_taken_port()
-    environment = child_environment(home, listen, recipe)
+    environment = child_environment(home, listen, recipe, no_keep=no_keep)
     supervisor = Supervisor(
         PROGRAMS, environment, _make_logs(home), say=lambda line: screen.say(line, "yellow"), on_failure=_wake_main
     )
@@ -86,7 +89,9 @@ def up(screen: Screen, /, data: Path | None, home: Path, listen: Listen, model: 
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
 
-def child_environment(home: Path, listen: Listen, recipe: dict[str, Setting]) -> dict[str, str]:
+def child_environment(
+    home: Path, listen: Listen, recipe: dict[str, Setting], *, no_keep: bool = False
+) -> dict[str, str]:
     """The environment of service and worker: this one, and what the options say.
 
     Raises:
@@ -96,6 +101,8 @@ def child_environment(home: Path, listen: Listen, recipe: dict[str, Setting]) ->
     if isinstance(weights := changes.get("weights"), str) and Path(weights).is_file():
         changes["weights"] = str(Path(weights).resolve())
     environment = {**home_environment(home), **listen.settings}
+    if no_keep:
+        environment["RIPEN_KEEP_IMAGES_BYTES"] = "0"
     if changes:
         environment["RIPEN_RECIPE"] = msgspec.json.encode({**_recipe_so_far(), **changes}).decode()
     return environment

@@ -91,10 +91,18 @@ class Connection:
         Raises:
             ServiceUnreachable, UnexpectedAnswer, ApiError
         """
+        response = self._answer(request)
+        return self._decoded(answer, response, response.content)
+
+    def fetch(self, request: Request) -> bytes:
+        """Send a request and return its answer's body as it is. Raises ServiceUnreachable, ApiError."""
+        return self._answer(request).content
+
+    def _answer(self, request: Request) -> httpx.Response:
         response = self._send_repeatedly(request)
         if not response.is_success:
             raise self._refusal(response)
-        return self._decoded(answer, response, response.content)
+        return response
 
     def upload(self, answer: type[T], upload: Upload, on_sent: Callable[[int, int], None]) -> T:
         """Send a file and decode its answer.

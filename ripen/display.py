@@ -21,13 +21,14 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from ripen.answers import Comparison, Difference, Epoch, Examples, Job, Versions
+from ripen.answers import Comparison, Difference, Epoch, Examples, Job, Review, Versions
 from ripen.errors import RipenClientError
 from ripen.sending import Classified, Imported
 
 STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 SHOWN_REJECTED = 10
 COMPARED = ("slice", "images", "new right", "live right", "only new, only live", "p", "log-loss", "AUC")
+COPIED = ("job", "request")  # columns of ids; a folded one cannot be copied
 PIPED_WIDTH = 2**20  # wider than any row: rows stay lines where a program or a file reads them
 
 
@@ -101,7 +102,7 @@ class Screen:
         """Print rows of plain text under headings."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column, overflow="fold", no_wrap=column == "job")  # a folded id cannot be copied
+            table.add_column(column, overflow="fold", no_wrap=column in COPIED)
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
         if self.words.is_terminal:
@@ -123,12 +124,29 @@ class Screen:
     def predictions(self, results: Sequence[Classified]) -> None:
         """Print one row per image."""
         self.table(
-            ("file", "label", "probability", "version"),
+            ("file", "label", "probability", "version", "request"),
             (
-                (one.file, one.label or "-", f"{one.probability:.4f}", f"{one.version}")
+                (one.file, one.label or "-", f"{one.probability:.4f}", f"{one.version}", one.named)
                 if one.probability is not None
-                else (one.file, "-", "-", one.error.message if one.error else "")
+                else (one.file, "-", "-", one.error.message if one.error else "", "")
                 for one in results
+            ),
+        )
+
+    def review(self, answer: Review) -> None:
+        """Print one row per image that is worth a label."""
+        self.table(
+            ("request", "label", "probability", "version", "why", "file"),
+            (
+                (
+                    one.named,
+                    one.label,
+                    f"{one.probability:.4f}",
+                    f"{one.version}",
+                    one.reason,
+                    one.file,
+                )
+                for one in answer.predictions
             ),
         )
 

@@ -11,7 +11,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TypeVar
 
-from ripen.answers import Added, ErrorText, Rejected
+from ripen.answers import Added, Answer, ErrorText, Rejected
 from ripen.client import Client
 from ripen.dataset_folder import DatasetFolder, LabelledFile, check_classes
 from ripen.errors import ApiError
@@ -53,6 +53,13 @@ class Classified:
     probability: float | None = None
     threshold: float | None = None
     error: ErrorText | None = None
+    request_id: str | None = None  # with `index`, what feedback names the image by
+    index: int = 0
+
+    @property
+    def named(self) -> str:
+        """As `ripen feedback` takes it."""
+        return f"{self.request_id}/{self.index}"
 
 
 def import_dataset(client: Client, dataset: DatasetFolder, on_progress: Callable[[int, int], None]) -> Imported:
@@ -112,16 +119,27 @@ def predict_files(client: Client, paths: Sequence[Path], version: int | None = N
 
     def send(files: Sequence[LabelledFile]) -> list[Classified]:
         answer = client.predict(_paths(files), version=version)
-        return [
-            Classified(str(file.path), answer.model.version, one.label, one.probability, one.threshold, one.error)
-            for file, one in zip(files, answer.predictions, strict=True)
-        ]
+        return [_classified(file, answer, index) for index, file in enumerate(files)]
 
     def refused(file: LabelledFile, error: ErrorText) -> list[Classified]:
         return [Classified(str(file.path), error=error)]
 
     groups = _groups([LabelledFile(path, "", holdout=False) for path in paths])
     return [one for group in groups for part in _each(group, send, refused) for one in part]
+
+
+def _classified(file: LabelledFile, answer: Answer, index: int) -> Classified:
+    one = answer.predictions[index]
+    return Classified(
+        str(file.path),
+        version=answer.model.version,
+        label=one.label,
+        probability=one.probability,
+        threshold=one.threshold,
+        error=one.error,
+        request_id=answer.request_id,
+        index=index,
+    )
 
 
 def _add(client: Client, group: Sequence[LabelledFile]) -> Imported:

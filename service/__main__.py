@@ -25,6 +25,8 @@ from service import backup_commands, batching_parameters, doctor, exposure, firs
 from service.administration import Command, Place, require_home
 from service.cache_sweeper import CacheSweeper
 from service.callers import Callers
+from service.feedback import Feedback
+from service.kept_images import KeptImages
 from service.keys import Keys
 from service.learning import Learning
 from service.memory import leave_out_of_collections, return_freed_memory
@@ -125,10 +127,13 @@ async def serve(settings: Settings) -> None:
     metrics = Metrics(database)
     versions = Versions(storage, metrics, settings)
     watcher = Watcher(database, versions, settings)
+    kept = KeptImages(settings.keep_images_bytes)
+    learning = Learning(database, storage, settings, watcher.look_now)
     core = Core(
-        predictor=Predictor(versions, metrics, settings),
+        predictor=Predictor(versions, metrics, settings, kept),
         versions=versions,
-        learning=Learning(database, storage, settings, watcher.look_now),
+        learning=learning,
+        feedback=Feedback(learning, kept, metrics),
         readiness=Readiness(watcher.missing),
         metrics=metrics,
         settings=settings,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from contract.errors import InvalidRequest, OriginNotAllowed, PermissionDenied, TooManyAttempts, Unauthenticated
-from contract.keys import LOCAL_ACTOR, ApiKey
+from contract.keys import LOCAL_ACTOR, LOCAL_CONTRIBUTOR, ApiKey, Contributor
 from contract.settings import LOOPBACK, Settings
 from service.keys import Keys
 from service.roles import ANY, GRPC, OPEN, RestRoles, Roles
@@ -69,6 +69,13 @@ class Callers:
     def named(self, authorization: Callable[[], Sequence[str]]) -> str:
         """The name of a caller who was let in; asks for the authorization only where one is needed."""
         return LOCAL_ACTOR if self._settings.open else _name(self._keys.check(authorization()))
+
+    def contributor(self, actor: str) -> Contributor:
+        """As whom a caller who was let in supplies images; one whose key has gone meanwhile is not trusted."""
+        if actor == LOCAL_ACTOR:
+            return LOCAL_CONTRIBUTOR
+        name, _, key_id = actor.partition("/")
+        return Contributor(name, trusted=self._keys.trusted(key_id))
 
     def _of(self, authorization: Sequence[str], needed: Roles | None, address: str | None) -> str:
         if needed is OPEN:

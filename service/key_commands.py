@@ -26,6 +26,7 @@ class KeyLine:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    trusted: bool
     key: str | None = None
 
 
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--client", required=True)
     add.add_argument("--role", action="append", required=True, choices=[role.value for role in Role])
     add.add_argument("--expires-days", type=int)
+    add.add_argument("--untrusted", action="store_true")
     commands.add_parser("list")
     commands.add_parser("revoke").add_argument("id")
     return parser
@@ -86,7 +88,7 @@ def _add(place: Place, asked: argparse.Namespace) -> None:
     now = place.database.now()
     expires_at = None if asked.expires_days is None else now + timedelta(days=asked.expires_days)
     roles = frozenset(Role(role) for role in asked.role)
-    key, text = make_key(asked.client, roles, created_at=now, expires_at=expires_at)
+    key, text = make_key(asked.client, roles, created_at=now, expires_at=expires_at, trusted=not asked.untrusted)
     place.database.add_key(key)
     say(_line(place, key, text))
 
@@ -94,4 +96,14 @@ def _add(place: Place, asked: argparse.Namespace) -> None:
 def _line(place: Place, key: ApiKey, text: str | None = None) -> KeyLine:
     roles = tuple(role for role in Role if role in key.roles)
     live = key.live(place.database.now())
-    return KeyLine(key.id, key.client, roles, live, key.created_at, key.expires_at, key.revoked_at, text)
+    return KeyLine(
+        key.id,
+        key.client,
+        roles,
+        live,
+        key.created_at,
+        key.expires_at,
+        key.revoked_at,
+        key.trusted,
+        text,
+    )

@@ -25,11 +25,16 @@ logger = logging.getLogger(__name__)
 
 
 def make_key(
-    client: str, roles: frozenset[Role], *, created_at: datetime, expires_at: datetime | None
+    client: str,
+    roles: frozenset[Role],
+    *,
+    created_at: datetime,
+    expires_at: datetime | None,
+    trusted: bool = True,
 ) -> tuple[ApiKey, str]:
     """A new key: what is stored of it, and the key itself, which is known to nobody else."""
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(SECRET_BYTES)
-    stored = ApiKey(key_id, client, roles, _digest(secret), created_at, expires_at)
+    stored = ApiKey(key_id, client, roles, _digest(secret), created_at, expires_at, trusted=trusted)
     return stored, f"ripen_{key_id}_{secret}"
 
 
@@ -48,6 +53,11 @@ class Keys:
         """Whether there is a key that opens anything."""
         now = datetime.now(UTC)
         return any(key.live(now) for key in self._keys.values())
+
+    def trusted(self, key_id: str) -> bool:
+        """Whether images that come with that key may judge versions."""
+        key = self._keys.get(key_id)
+        return key is not None and key.trusted
 
     def check(self, authorization: Sequence[str]) -> ApiKey:
         """The key that a request came with.

@@ -15,16 +15,17 @@ from pathlib import Path
 
 from contract.errors import ClassesNotDeclared, InvalidDataset, InvalidRequest, UnknownLabel
 from contract.image_files import without_metadata
-from contract.images import ImageHeader, ImageLimits, inspect
-from contract.keys import LOCAL_ACTOR
+from contract.images import ImageHeader, ImageLimits, Pixels, inspect, thumbnail
+from contract.keys import LOCAL_ACTOR, Contributor
 from contract.ports import Database, Storage
 from contract.recipe import SHORT, Recipe, change_recipe
 from contract.records import Bucket, Example, ExampleCount, GatePolicy, Job, JobState, Model, Progress, class_of
 from contract.settings import Settings
 from service.learning_catalogue import Catalogue
 from service.lineage import Deletion, trace
-from service.split import choose_bucket
+from service.split import NOTHING, Asked, place
 
+THUMBNAIL_SIDE = 8  # enough to tell what is alike
 DECODES_AT_ONCE = 2  # a 25-megapixel picture is 75 MB while it is looked at
 FEWEST_TO_TRAIN = 2
 PAGE = 1000
@@ -72,16 +73,16 @@ class Learning(Catalogue):
         label: str,
         data: bytes,
         file: str,
-        bucket: Bucket | None = None,
-        group: str | None = None,
+        contributor: Contributor,
+        asked: Asked = NOTHING,
     ) -> tuple[Example, bool]:
         """Store one labelled image whose label was checked.
 
         Args:
             data: encoded JPEG, PNG or WebP.
             file: the client's name for it.
-            bucket: None chooses by the group.
-            group: of images that stay together; None: of this image and those that look the same.
+            contributor: who supplies it.
+            asked: which bucket and group, if any.
 
         Returns:
             The stored example, and whether it is new: the same bytes twice are one example. Its digest is that of what
@@ -90,22 +91,26 @@ class Learning(Catalogue):
         Raises:
             InvalidImage, ImageTooLarge: `data` cannot be used.
             LabelConflict: the same image has the other label.
+            PermissionDenied: the contributor is not trusted with the bucket.
         """
         header, data, digest = self.examine(data)
+        group = asked.group or digest
         example = Example(
             id=f"{time.time_ns():016x}{secrets.token_hex(4)}",
             model=model.name,
             digest=digest,
             label=class_of(label, model.classes or (label, label)) or label,
-            bucket=bucket or choose_bucket(model.split_key, group or digest),
-            group_id=group or digest,
+            bucket=place(model.split_key, group, asked.bucket, contributor),
+            group_id=group,
             file=_file_name(file),
             format=header.format,
             width=header.width,
             height=header.height,
             size_bytes=len(data),
             created_at=self._database.now(),
-            bucket_named=bucket is not None,
+            bucket_named=asked.bucket is not None or not contributor.trusted,
+            contributor=contributor.name,
+            trusted=contributor.trusted,
         )
         with self._locks.of(digest):
             self._storage.put(example.storage_key, data)  # first the object: a row always has one
@@ -122,6 +127,11 @@ class Learning(Catalogue):
         kept = without_metadata(data, header.format, header.orientation)
         return header, kept, hashlib.sha256(kept).hexdigest()
 
+    def thumbnail(self, data: bytes) -> Pixels:
+        """What an image looks like from afar: (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3) uint8. Raises as `examine`."""
+        with self._decoding:
+            return thumbnail(data, THUMBNAIL_SIDE, self._limits)
+
     def stored_labels(self, model: str) -> Iterator[tuple[str, str]]:
         """The digest and the label of each example of a model, a page at a time."""
         after: str | None = None
@@ -137,7 +147,11 @@ class Learning(Catalogue):
         if label is not None and classes is not None:
             label = class_of(label, classes) or label
         page = self._database.list_examples(model, label=label, bucket=bucket, limit=limit, after=after)
-        return page, self._counts(model)
+        return page, self.counts(model)
+
+    def counts(self, model: str) -> list[ExampleCount]:
+        """How many examples a model has, per label and bucket."""
+        return [count for count in self._database.count_examples() if count.model == model]
 
     def delete_example(self, model: str, example_id: str, *, actor: str = LOCAL_ACTOR) -> Deletion:
         """Remove an example and its image; the answer names the versions that learnt from it, which stay."""
@@ -197,9 +211,6 @@ class Learning(Catalogue):
         """Ask for a job's end; a running one ends within seconds. JobFinished where it is too late."""
         return self._database.request_cancel(model, job_id)
 
-    def _counts(self, model: str) -> list[ExampleCount]:
-        return [count for count in self._database.count_examples() if count.model == model]
-
     def _recipe(self, changes: Mapping[str, object]) -> Recipe:
         recipe = change_recipe(self._settings.recipe, changes)
         if "weights" not in changes or recipe.weights in ("auto", "imagenet", "none"):
@@ -222,7 +233,7 @@ class Learning(Catalogue):
                 f"Model {model.name!r} has no classes and no images; declare them with POST /api/v1/models, "
                 "then upload labelled images with POST /api/v1/examples."
             )
-        counts = {(count.label, count.bucket): count.count for count in self._counts(model.name)}
+        counts = {(count.label, count.bucket): count.count for count in self.counts(model.name)}
         for label in model.classes:
             for bucket, fewest in ((Bucket.TRAIN, FEWEST_TO_TRAIN), (Bucket.HOLDOUT, 1)):
                 found = counts.get((label, bucket), 0)

@@ -36,6 +36,7 @@ class Metrics:
         self._define_versions(registry)
         self._define_engines(registry)
         self._request_series: dict[tuple[str, ...], Counter] = {}  # found again: the library's look-up costs more
+        self._define_feedback(registry)
         build = Gauge("ripen_build_info", "Constant 1.", ["version", "python"], registry=registry)
         build.labels(package_version("ripen"), platform.python_version()).set(1)
         ProcessCollector(registry=registry)  # processor time, memory and open files of the front process
@@ -120,6 +121,16 @@ class Metrics:
         )
         self._score = LoopHistogram("ripen_score", "Answered probabilities.", which, buckets=SCORES, registry=registry)
 
+    def _define_feedback(self, registry: CollectorRegistry) -> None:
+        self._kept_images = Gauge("ripen_kept_images", "Images of recent predictions in memory.", registry=registry)
+        self._kept_bytes = Gauge("ripen_kept_images_bytes", "What they take.", registry=registry)
+        self._feedback = Counter(
+            "ripen_feedback_total",
+            "Predictions that people have judged; said: confirmed or corrected.",
+            ["model", "said"],
+            registry=registry,
+        )
+
     def expose(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self._registry)
@@ -164,6 +175,15 @@ class Metrics:
     def watch_in_flight(self, requests: Callable[[], float]) -> None:
         """Ask at every scrape how many predictions are being made."""
         self._in_flight.set_function(requests)
+
+    def watch_kept_images(self, count: Callable[[], float], size_bytes: Callable[[], float]) -> None:
+        """Ask at every scrape how many images of predictions are kept, and how large they are together."""
+        self._kept_images.set_function(count)
+        self._kept_bytes.set_function(size_bytes)
+
+    def count_feedback(self, model: str, *, confirmed: bool) -> None:
+        """`model` is known; `confirmed`: the prediction was right."""
+        self._feedback.labels(model, "confirmed" if confirmed else "corrected").inc()
 
     def count_rejection(self, reason: str) -> None:
         """`reason` is the code of an error class."""
@@ -237,7 +257,7 @@ class Metrics:
                 self._swaps,
             ),
             *(self._engine_restarts, self._engine_memory, self._engine_sleeps, self._score),
-            *(self._serial_swaps, self._automatic_rollbacks),
+            *(self._serial_swaps, self._automatic_rollbacks, self._feedback),
         ):
             metric.remove_by_labels({"model": model})
         self._request_series.clear()

@@ -14,6 +14,7 @@ from contract.records import Prediction
 from contract.settings import Settings
 from service.batcher import ALWAYS_TAKEN
 from service.engine_wire import EngineImage
+from service.kept_images import KeptImages
 from service.loaded_version import LoadedVersion
 from service.metrics import Metrics
 from service.versions import Versions
@@ -30,12 +31,16 @@ class PredictRequest:
         images: encoded JPEG, PNG or WebP images, or (N, H, W, 3) uint8 pixels of the version's own size.
         version: None for the live one.
         timeout_s: the caller's remaining time; None for `settings.request_timeout_s`, which is also the cap.
+        request_id: under which feedback names the answer; none: it cannot be named.
+        files: the client's names for the images, as far as it gave any.
     """
 
     model: str
     images: Sequence[bytes] | Pixels
     version: int | None = None
     timeout_s: float | None = None
+    request_id: str = ""
+    files: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,11 @@ class Answer:
 
 
 class Predictor:
-    """Answers requests with whatever version is live when they come."""
+    """Answers requests with whatever version is live when they come; `kept` holds their images for feedback."""
 
-    def __init__(self, versions: Versions, metrics: Metrics, settings: Settings) -> None:
+    def __init__(self, versions: Versions, metrics: Metrics, settings: Settings, kept: KeptImages) -> None:
         self._versions = versions
+        self._kept = kept
         self._metrics = metrics
         self._settings = settings
         self._in_flight = 0
@@ -91,7 +97,9 @@ class Predictor:
             images = _engine_images(request.images, version.manifest, most, deadline)
             outcomes = await self._infer(version, images, deadline)
             predictions = tuple(self._decide(outcome, version.manifest) for outcome in outcomes)
-            return Answer(request.model, version.manifest.version, version.manifest.classes, predictions)
+            answer = Answer(request.model, version.manifest.version, version.manifest.classes, predictions)
+        keep_images(self._kept, request, answer)
+        return answer
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
@@ -131,6 +139,19 @@ class Predictor:
             return outcome
         self._metrics.observe_score(manifest.model, manifest.version, outcome)
         return Prediction(manifest.classes[outcome >= manifest.threshold], outcome, manifest.threshold)
+
+
+def keep_images(kept: KeptImages, request: PredictRequest, answer: Answer) -> None:
+    """Hold what was answered for feedback, if it can be named; pixels cannot be stored as an image."""
+    if request.request_id and not isinstance(request.images, np.ndarray):
+        kept.keep(
+            request.images,
+            answer.predictions,
+            model=answer.model,
+            version=answer.version,
+            request_id=request.request_id,
+            files=request.files,
+        )
 
 
 def _refusal(image: EngineImage, max_bytes: int) -> ImageTooLarge | None:

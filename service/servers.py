@@ -20,6 +20,7 @@ from service.grpc_patience import GrpcPatience
 from service.grpc_streams import GrpcStreams
 from service.protocols import rest_application
 from service.protocols.core import Core
+from service.protocols.grpc_feedback import FeedbackGrpc
 from service.protocols.grpc_health import HealthGrpc
 from service.protocols.grpc_learning import LearningGrpc
 from service.protocols.grpc_reflection import reflect
@@ -133,6 +134,7 @@ def _grpc_server(core: Core) -> grpc.aio.Server:
             *TfServingGrpc(core).handlers(access),
             *RipenGrpc(core).handlers(access, streams),
             *LearningGrpc(core).handlers(access, streams),
+            *FeedbackGrpc(core).handlers(access),
         )
     )
     health_pb2_grpc.add_HealthServicer_to_server(HealthGrpc(core.readiness), gate)

@@ -19,9 +19,11 @@ from contract.errors import (
     RipenError,
     UnknownLabel,
 )
+from contract.keys import Contributor
 from contract.records import Bucket, Model, class_of
 from contract.settings import Settings
 from service.learning import Learning
+from service.split import Asked, check_bucket
 from service.zip_archive import ArchiveLimits, Entry, read_directory, read_entry
 
 MAX_ENTRIES = 10_000
@@ -75,9 +77,13 @@ class ZipImport:
 
     Args:
         stopping: whether the service stops; asked before each image.
+        contributor: who supplies the images.
     """
 
-    def __init__(self, learning: Learning, settings: Settings, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, learning: Learning, settings: Settings, stopping: Callable[[], bool], contributor: Contributor
+    ) -> None:
+        self._contributor = contributor
         self._learning = learning
         self._limits = ArchiveLimits(MAX_ENTRIES, settings.max_import_bytes)
         self._max_image_bytes = settings.max_image_bytes
@@ -93,10 +99,13 @@ class ZipImport:
             UnknownModel, ClassesNotDeclared: there is nothing to import into.
             InvalidArchive, ArchiveTooLarge: nothing of it is read.
             InvalidImage, ImageTooLarge, UnknownLabel, LabelConflict: of one image, named; not where `partial`.
+            PermissionDenied: it has a hold-out, and the contributor is not trusted; nothing is stored.
         """
         model, classes = self._learning.declared(model_name)
         entries = read_directory(file, self._limits)
         images = find_images(entries, classes)
+        for image in images:
+            check_bucket(image.bucket, self._contributor)
         if not partial:
             self._check_each(file, model, images)
         report = self._store_each(file, model, images)
@@ -130,7 +139,12 @@ class ZipImport:
             try:
                 data = self._read(file, image)
                 _, new = self._learning.add_example(
-                    model, label=image.label, data=data, file=image.entry.name, bucket=image.bucket
+                    model,
+                    label=image.label,
+                    data=data,
+                    file=image.entry.name,
+                    contributor=self._contributor,
+                    asked=Asked(image.bucket),
                 )
             except ABOUT_THE_IMAGE as error:
                 stored.rejected.append(RejectedFile(image.entry.name, error.code, error.message))

@@ -8,9 +8,9 @@ from contract.ports import Database
 from service.keys import make_key
 
 
-def add(database: Database, client: str, *roles: Role) -> str:
+def add(database: Database, client: str, *roles: Role, trusted: bool = True) -> str:
     """Store a live key and return it."""
-    key, text = make_key(client, frozenset(roles), created_at=database.now(), expires_at=None)
+    key, text = make_key(client, frozenset(roles), created_at=database.now(), expires_at=None, trusted=trusted)
     database.add_key(key)
     return text
 

@@ -14,7 +14,8 @@ from database_records import START, VERDICT, Clock, claimed, job, published, ver
 from contract.errors import IdempotencyConflict, JobFinished, LeaseLost, UnknownJob
 from contract.ports import Database
 from contract.recipe import Recipe
-from contract.records import Epoch, Failure, GatePolicy, Job, JobState, Progress
+from contract.records import Failure, GatePolicy, Job, JobState, Progress
+from contract.training import Epoch
 
 PROGRESS = Progress(
     step="train",

@@ -263,7 +263,7 @@ class RowsSuite:
         old = {
             "models": ("pinned",),
             "jobs": ("dry_run",),
-            "examples": ("bucket_named", "settled"),
+            "examples": ("bucket_named", "settled", "contributor", "trusted"),
             "versions": ("pinned", "pruned_at", "last_example"),
         }
         rows = []

@@ -63,6 +63,8 @@ def example(model: str = "fruit", *, digest: str = "", label: str = "apple", buc
         height=480,
         size_bytes=25_000,
         created_at=START,
+        contributor="shop",
+        trusted=False,
     )
 
 

@@ -32,10 +32,12 @@ from contract.records import Metrics as Scores
 from contract.records import Prediction, VersionState
 from contract.settings import Settings
 from service.callers import Callers
+from service.feedback import Feedback
+from service.kept_images import KeptImages
 from service.keys import Keys
 from service.learning import Learning
 from service.metrics import Metrics
-from service.predictor import Answer, PredictRequest
+from service.predictor import Answer, PredictRequest, keep_images
 from service.protocols.core import Core
 from service.readiness import Readiness
 from service.servers import Ports, Servers
@@ -115,8 +117,9 @@ class FakeVersions:
 class FakePredictor:
     """Answers the mean of the image's first pixel / 255. `error` is raised instead; `gate` holds answers back."""
 
-    def __init__(self, versions: FakeVersions) -> None:
+    def __init__(self, versions: FakeVersions, kept: KeptImages) -> None:
         self._versions = versions
+        self._kept = kept
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -149,7 +152,9 @@ class FakePredictor:
             raise
         finally:
             self._in_flight -= 1
-        return Answer(request.model, found.version, CLASSES, tuple(_predict(image) for image in request.images))
+        answer = Answer(request.model, found.version, CLASSES, tuple(_predict(image) for image in request.images))
+        keep_images(self._kept, request, answer)
+        return answer
 
 
 def _predict(image: bytes | np.ndarray) -> Prediction | RipenError:
@@ -219,13 +224,16 @@ class RunningService:
         self.now = datetime.now(UTC)
         self.keys = Keys(self.database)
         versions = FakeVersions()
-        self.predictor = FakePredictor(versions)
+        kept = KeptImages(self.settings.keep_images_bytes)
+        self.predictor = FakePredictor(versions, kept)
+        metrics, learning = Metrics(self.database), Learning(self.database, self.storage, self.settings, self._changed)
         self.core = Core(
             predictor=self.predictor,
             versions=versions,
-            learning=Learning(self.database, self.storage, self.settings, self._changed),
+            learning=learning,
+            feedback=Feedback(learning, kept, metrics),
             readiness=Readiness(lambda: self.missing),
-            metrics=Metrics(self.database),
+            metrics=metrics,
             settings=self.settings,
             callers=Callers(self.settings, self.keys),
         )

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from contract.records import Epoch
+from contract.training import Epoch
 from retrain.dataset import LabelledImages
 from retrain.progress import Moment
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from contract.settings import Settings
 from service.callers import Callers
+from service.feedback import Feedback
 from service.learning import Learning
 from service.metrics import Metrics
 from service.predictor import Predictor
@@ -28,6 +29,7 @@ class Core:
     predictor: Predictor
     versions: Versions
     learning: Learning
+    feedback: Feedback
     readiness: Readiness
     metrics: Metrics
     settings: Settings

@@ -25,7 +25,7 @@ from service.protocols.rest_answers import ExamplesAnswer, JobsAnswer, ModelAnsw
 from service.protocols.rest_job_events import LOOK_EVERY_S, look
 from service.protocols.rest_versions import describe_row, describe_version, describe_versions
 from service.protocols.tensors import Message
-from service.split import check_group
+from service.split import Asked, check_group
 from service.status_map import client_message
 
 LEARNING = "ripen.v1.Learning"
@@ -135,10 +135,10 @@ class LearningGrpc:
                 label=message.label,
                 data=message.data,
                 file=message.file,
-                bucket=bucket,
-                group=check_group(message.group) if message.group else None,
+                contributor=self._core.callers.contributor(call.actor),
+                asked=Asked(bucket, check_group(message.group) if message.group else None),
             )
-        return StoredExample(example.id, message.file, example.label, example.bucket, example.digest, not new)
+        return StoredExample.of(example, message.file, duplicate=not new)
 
     async def list_examples(self, request: Message, call: Call) -> Message:
         """ListExamplesRequest -> ListExamplesResponse."""

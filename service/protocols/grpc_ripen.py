@@ -1,7 +1,6 @@
 """Our own gRPC: ripen.v1.Classifier. LINE A step 1."""
 
 import asyncio
-from collections.abc import Sequence
 
 import grpc
 
@@ -52,7 +51,15 @@ class RipenGrpc:
         """Classify each image on its own; raises only if every image is bad, or for reasons that are not an image's."""
         if len(request.images) > MAX_IMAGES:
             raise InvalidRequest(f"The request has {len(request.images)} images; expected 1 to {MAX_IMAGES}.")
-        answer = await self._predict(request, [image.data for image in request.images], call, call.timeout_s)
+        asked = PredictRequest(
+            request.model or DEFAULT_MODEL,
+            [image.data for image in request.images],
+            request.version or None,
+            call.timeout_s,
+            call.request_id,
+            [image.file for image in request.images],
+        )
+        answer = await self._predict(asked, call)
         first = answer.predictions[0]
         if isinstance(first, RipenError) and all(isinstance(one, RipenError) for one in answer.predictions):
             raise first
@@ -83,20 +90,26 @@ class RipenGrpc:
         tasks: asyncio.TaskGroup,
     ) -> None:
         """Start a prediction per message; an error of the stream comes after the answers before it."""
+        number = 0
         try:
             async for message in messages:
-                await asked.put(tasks.create_task(self._classify_one(message, call)))
+                await asked.put(tasks.create_task(self._classify_one(message, call, number)))
+                number += 1
         except RipenError as error:
             await asked.put(error)
         await asked.put(None)
 
-    async def _classify_one(self, message: Message, call: Call) -> Outcome:
-        """The answer to one message of a stream, or the error that ends the stream."""
-        response = ripen_v1_pb2.ClassifyStreamResponse()
-        response.model.name = message.model or DEFAULT_MODEL
+    async def _classify_one(self, message: Message, call: Call, number: int) -> Outcome:
+        """The answer to one message of a stream, with a request id of its own, or the error that ends the stream."""
+        model, request_id = message.model or DEFAULT_MODEL, f"{call.request_id}-{number}"
+        response = ripen_v1_pb2.ClassifyStreamResponse(request_id=request_id)
+        response.model.name = model
         try:
-            response.prediction.file = file_of(message.image)
-            answer = await self._predict(message, [message.image.data], call, None)
+            response.prediction.file = file = file_of(message.image)
+            asked = PredictRequest(
+                model, [message.image.data], message.version or None, request_id=request_id, files=[file]
+            )
+            answer = await self._predict(asked, call)
         except FOR_ONE_IMAGE as error:
             _fill(response.prediction, error)
         except RipenError as error:
@@ -106,11 +119,9 @@ class RipenGrpc:
             _fill(response.prediction, answer.predictions[0])
         return response
 
-    async def _predict(self, request: Message, images: Sequence[bytes], call: Call, timeout_s: float | None) -> Answer:
-        call.model = request.model or DEFAULT_MODEL
-        answer = await self._core.predictor.predict(
-            PredictRequest(call.model, images, request.version or None, timeout_s)
-        )
+    async def _predict(self, asked: PredictRequest, call: Call) -> Answer:
+        call.model = asked.model
+        answer = await self._core.predictor.predict(asked)
         call.version = answer.version
         return answer
 

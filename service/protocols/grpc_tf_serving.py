@@ -64,7 +64,8 @@ class TfServingGrpc:
             self._core.versions.manifest(model, version)  # an unknown model is said before an unknown signature
             signature = _signature(request.model_spec.signature_name)
             images = self._images(signature, request.inputs)
-            answer = await self._core.predictor.predict(PredictRequest(model, images, version, call.timeout_s))
+            asked = PredictRequest(model, images, version, call.timeout_s, call.request_id)
+            answer = await self._core.predictor.predict(asked)
         except RipenError as error:
             raise in_tf_serving_words(error, model, version) from error
         call.version = answer.version

@@ -67,12 +67,13 @@ class RawPredict:
             raise refusal
         image = await _body(receive)
         exchange: Exchange = scope["state"]["exchange"]
-        request = PredictRequest(asked.model, [image], asked.version, asked.timeout_s)
+        request_id = scope["state"]["request_id"]
+        request = PredictRequest(asked.model, [image], asked.version, asked.timeout_s, request_id)
         answer = await exchange.while_connected(predictor.predict(request))
         if answer is None:
             return None
         scope["state"]["version"] = answer.version
-        return told(answer, [None], scope["state"]["request_id"])
+        return told(answer, [None], request_id)
 
 
 def _read(scope: Scope) -> _Asked | None:

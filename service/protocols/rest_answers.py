@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -22,7 +22,12 @@ from contract.records import (
     Verdict,
     VersionState,
 )
+from service.feedback import Proposal
 from service.lineage import Deletion, Trace
+from service.predictor import MAX_IMAGES
+from service.review_choice import Reason
+
+REQUEST_ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 
 
 def json_response(answer: object, status: int = 200) -> Response:
@@ -100,6 +105,11 @@ class StoredExample:
     digest: str
     duplicate: bool
 
+    @classmethod
+    def of(cls, example: Example, name: str, *, duplicate: bool) -> "StoredExample":
+        """`name` as the client gave it."""
+        return cls(example.id, name, example.label, example.bucket, example.digest, duplicate)
+
 
 @dataclass(frozen=True)
 class AddExamplesAnswer:
@@ -145,6 +155,46 @@ class DeletedExampleAnswer(Example):
             judged_versions=deletion.judged_versions,
             copies_in=deletion.copies_in,
         )
+
+
+@dataclass(frozen=True)
+class ReviewEntry:
+    """One image of a recent prediction that has no label yet; `reason` says why it is worth one."""
+
+    request_id: str
+    index: int
+    model: str
+    version: int
+    label: str
+    probability: float
+    threshold: float
+    file: str
+    predicted_at: datetime
+    reason: Reason
+
+    @classmethod
+    def of(cls, proposal: Proposal) -> "ReviewEntry":
+        """The prediction, without its image."""
+        image, said = proposal.image, proposal.image.prediction
+        return cls(
+            request_id=image.request_id,
+            index=image.index,
+            model=image.model,
+            version=image.version,
+            label=said.label,
+            probability=said.probability,
+            threshold=said.threshold,
+            file=image.file,
+            predicted_at=datetime.fromtimestamp(image.kept_at, UTC),
+            reason=proposal.reason,
+        )
+
+
+@dataclass(frozen=True)
+class ReviewAnswer:
+    """What people should look at, most useful first."""
+
+    predictions: tuple[ReviewEntry, ...]
 
 
 @dataclass(frozen=True)
@@ -257,6 +307,15 @@ class RetrainBody(_Body):
         default_factory=dict, examples=[{"backbone": "MobileNetV2", "head_epochs": 5, "tail_epochs": 10}]
     )
     gate: GateBody | None = None
+
+
+class FeedbackBody(_Body):
+    """`label`, or whether the predicted one was `correct`; `index` is of the image in its request, from 0."""
+
+    request_id: str = Field(pattern=REQUEST_ID_PATTERN, examples=["5f0c8be0c7f94f6fb3a87b6dd3f7d1c2"])
+    index: int = Field(default=0, ge=0, lt=MAX_IMAGES)
+    label: str | None = Field(default=None, examples=["apple"])
+    correct: bool | None = None
 
 
 class PromoteBody(_Body):

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Query, UploadFile
 from starlette.responses import Response
 
 from contract.errors import DatabaseUnavailable, RipenError, StorageFull, StorageUnavailable
-from contract.records import Bucket, Example
+from contract.records import Bucket
 from service.protocols.rest_answers import (
     AddExamplesAnswer,
     DeletedExampleAnswer,
@@ -23,9 +23,10 @@ from service.protocols.rest_parameters import (
     CoreDependency,
     Identifier,
     ModelName,
+    Supplier,
     documented,
 )
-from service.split import check_group
+from service.split import Asked, check_group
 from service.status_map import client_message
 
 STORED = {
@@ -41,6 +42,20 @@ OUR_FAULT = (DatabaseUnavailable, StorageUnavailable, StorageFull)  # not the fi
 router = APIRouter(route_class=StrictRoute)
 
 
+def read_asked(
+    bucket: Annotated[
+        Literal["holdout"] | None,
+        Form(description="Left out, a hash of the group decides; `holdout` keeps it for judging."),
+    ] = None,
+    group: Annotated[
+        str | None,
+        Form(description="Images of one group (a camera, a patient) stay in one bucket.", examples=["camera-3"]),
+    ] = None,
+) -> Asked:
+    """What an upload asks for besides its label."""
+    return Asked(Bucket.HOLDOUT if bucket else None, None if group is None else check_group(group))
+
+
 @router.post(
     "/examples",
     summary="Add labelled images",
@@ -54,16 +69,10 @@ router = APIRouter(route_class=StrictRoute)
 def add_examples(
     core: CoreDependency,
     model: ModelName,
+    supplier: Supplier,
     label: Annotated[str, Form(description="One of the model's two classes.", examples=["apple"])],
     file: Annotated[list[UploadFile], File(description="One or several JPEG, PNG or WebP images.")],
-    bucket: Annotated[
-        Literal["holdout"] | None,
-        Form(description="Left out, a hash of the group decides; `holdout` keeps it for judging."),
-    ] = None,
-    group: Annotated[
-        str | None,
-        Form(description="Images of one group (a camera, a patient) stay in one bucket.", examples=["camera-3"]),
-    ] = None,
+    asked: Annotated[Asked, Depends(read_asked)],
 ) -> Response:
     """All files get the same label. A file that cannot be used is listed under `rejected`; the others are stored.
 
@@ -71,22 +80,20 @@ def add_examples(
     can be stored, the request fails with the first one's error.
     """
     target = core.learning.check_label(model, label)
-    named = None if group is None else check_group(group)
-    chosen = Bucket.HOLDOUT if bucket else None
     stored: list[StoredExample] = []
     rejected: list[tuple[str, RipenError]] = []
     for upload in file:
         name = upload.filename or ""
         try:
             example, new = core.learning.add_example(
-                target, label=label, data=upload.file.read(), file=name, bucket=chosen, group=named
+                target, label=label, data=upload.file.read(), file=name, contributor=supplier, asked=asked
             )
         except OUR_FAULT:
             raise
         except RipenError as error:
             rejected.append((name, error))
         else:
-            stored.append(_stored(example, name, duplicate=not new))
+            stored.append(StoredExample.of(example, name, duplicate=not new))
     if not stored:
         raise rejected[0][1]
     refused = tuple(Refused(name, ErrorText(error.code, client_message(error))) for name, error in rejected)
@@ -131,7 +138,3 @@ def delete_example(core: CoreDependency, model: ModelName, example_id: Identifie
     `bucket=holdout` or a `group` is asked for, or other images look the same.
     """
     return json_response(DeletedExampleAnswer.of(core.learning.delete_example(model, example_id, actor=actor)))
-
-
-def _stored(example: Example, name: str, *, duplicate: bool) -> StoredExample:
-    return StoredExample(example.id, name, example.label, example.bucket, example.digest, duplicate)

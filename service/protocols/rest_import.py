@@ -24,7 +24,7 @@ from contract.errors import InvalidRequest, Overloaded, StorageFull, StorageUnav
 from service.protocols.core import IMPORTS, Core
 from service.protocols.rest_answers import ErrorText, ImportAnswer, Refused, json_response
 from service.protocols.rest_bodies import FORM, BoundedForm
-from service.protocols.rest_parameters import CoreDependency, ModelName, documented
+from service.protocols.rest_parameters import CoreDependency, ModelName, Supplier, documented
 from service.zip_import import ImportReport, ZipImport
 
 ZIP = ("application/zip", "application/x-zip-compressed", "application/octet-stream")
@@ -48,6 +48,7 @@ async def import_examples(
     request: Request,
     core: CoreDependency,
     model: ModelName,
+    supplier: Supplier,
     partial: Annotated[bool, Query(description="Store what can be stored and list the rest.")] = False,
 ) -> Response:
     """A zip as the body, or as the one file of a form: `<class>/`, or `train/<class>/` and `validation/<class>/`.
@@ -59,7 +60,7 @@ async def import_examples(
         await asyncio.to_thread(core.learning.declared, model)  # said before an archive is taken for nothing
         with await asyncio.to_thread(_new_file, core.settings.home) as file:
             await _receive(request, file)
-            importing = ZipImport(core.learning, core.settings, lambda: core.readiness.stopping)
+            importing = ZipImport(core.learning, core.settings, lambda: core.readiness.stopping, supplier)
             report = await run_in_threadpool(importing.run, file, model, partial=partial)
     return json_response(_answer(report))
 

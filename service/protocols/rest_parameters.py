@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Query
 from starlette.requests import Request
 
-from contract.keys import LOCAL_ACTOR
+from contract.keys import LOCAL_ACTOR, Contributor
 from contract.records import DEFAULT_MODEL, check_model_name
 from service.protocols.core import Core
 from service.protocols.rest_answers import ErrorAnswer
@@ -46,8 +46,14 @@ async def get_actor(request: Request) -> str:
     return str(getattr(request.state, "actor", LOCAL_ACTOR))
 
 
+async def get_contributor(request: Request) -> Contributor:
+    """As whom the caller supplies labelled images."""
+    return (await get_core(request)).callers.contributor(await get_actor(request))
+
+
 CoreDependency = Annotated[Core, Depends(get_core)]
 Actor = Annotated[str, Depends(get_actor)]
+Supplier = Annotated[Contributor, Depends(get_contributor)]
 ModelName = Annotated[str, Depends(get_model_name)]
 Identifier = Annotated[str, Path(pattern=IDENTIFIER_PATTERN)]
 

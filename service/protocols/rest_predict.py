@@ -74,7 +74,7 @@ async def predict(
     if refusal is not None:
         raise refusal
     names, images = await _read_images(request)
-    asked = PredictRequest(model, images, version, timeout_s)
+    asked = PredictRequest(model, images, version, timeout_s, request.state.request_id, names)
     answer = await while_connected(request, core.predictor.predict(asked))
     if answer is None:
         return Response(status_code=CLIENT_GONE)

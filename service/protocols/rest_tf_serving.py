@@ -88,7 +88,7 @@ async def _predict(request: Request, core: Core, target: Target) -> Response:
     gzipped = request.headers.get("content-encoding", "").lower() == "gzip"
     async with core.json_readers:
         body = await asyncio.to_thread(read_predict, raw, gzipped=gzipped)
-    asked = PredictRequest(target.model, body.images, target.version)
+    asked = PredictRequest(target.model, body.images, target.version, request_id=request.state.request_id)
     answer = await while_connected(request, core.predictor.predict(asked))
     if answer is None:
         return Response(status_code=CLIENT_GONE)

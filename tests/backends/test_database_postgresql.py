@@ -127,6 +127,7 @@ def test_first_schema_is_migrated(tmp_path: Path) -> None:
     assert (aspiration.live.number, aspiration.previous and aspiration.previous.number) == (2, 1)
     assert not aspiration.live.pinned
     assert (aspiration.live.last_example, aspiration.live.pruned_at) == (None, None)
+    assert {(one.contributor, one.trusted) for one in migrated[0].list_examples("default")} == {("", True)}
     assert migrated[0].get_job("default", first_home.WAITING_JOB).state is JobState.QUEUED
     assert {one.settled for one in migrated[0].list_examples("default")} == {True}
     migrated[0].add_example(replace(example(), model="default"))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import tiny_version
-from bad_input_case import Answer, Case, Victim, rest, rows
+from bad_input_case import GOOD, Answer, Case, Victim, rest, rows
 
 EXAMPLES, RETRAIN, MODELS = "/api/v1/examples", "/api/v1/retrain", "/api/v1/models"
 INVALID, UNKNOWN = (400, "invalid_request"), (422, "unknown_label")
@@ -49,7 +49,16 @@ def create(classes: object) -> Callable[[Victim], Answer]:
     return rest("POST", MODELS, json={"name": "labels", "classes": classes})
 
 
+def correct(label: str) -> Callable[[Victim], Answer]:
+    def send(victim: Victim) -> Answer:
+        victim.client.post("/api/v1/predict", content=GOOD, headers={"X-Request-Id": "corrected"})
+        return rest("POST", "/api/v1/feedback", json={"request_id": "corrected", "label": label})(victim)
+
+    return send
+
+
 NAMES = [
+    *(Case(f"feedback-{name}", correct(label), *UNKNOWN) for name, label in LABELS.items()),
     *(Case(f"examples-{name}", add(label, 900), *(UNKNOWN if label else INVALID)) for name, label in LABELS.items()),
     *(Case(f"models-{name}", create([label, "b"]), *INVALID) for name, label in LABELS.items()),
     *(Case(f"models-{name}", create(classes), *INVALID) for name, classes in LISTS.items()),

@@ -8,7 +8,8 @@ import pytest
 from contract import errors
 from contract.errors import InvalidRequest, RipenError
 from contract.recipe import Pooling, Recipe, change_recipe
-from contract.records import Epoch, GatePolicy, Job, JobState, Progress, check_classes, check_model_name, class_of
+from contract.records import GatePolicy, Job, JobState, Progress, check_classes, check_model_name, class_of
+from contract.training import Epoch
 
 
 def test_a_job_survives_json() -> None:

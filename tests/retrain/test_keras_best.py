@@ -10,7 +10,7 @@ import pytest
 from small_pictures import SIDE, Listening, images
 
 from contract.recipe import BEST
-from contract.records import Trial
+from contract.training import Trial
 from retrain import calibration, probe
 from retrain.dataset import Dataset, LabelledImages
 from retrain.evaluation import log_loss

@@ -10,7 +10,7 @@ import pytest
 from small_pictures import SIDE, Listening, images
 
 from contract.recipe import Recipe
-from contract.records import Epoch
+from contract.training import Epoch
 from retrain.features import FeatureCache
 from retrain.keras_backbones import find_backbone
 from retrain.keras_batches import Batches

@@ -10,7 +10,7 @@ import pytest
 
 from contract.errors import NothingToTrain
 from contract.recipe import Keep, Recipe
-from contract.records import Epoch
+from contract.training import Epoch
 from retrain.dataset import LabelledImages
 from retrain.keras_batches import Batches
 from retrain.keras_epochs import Kept

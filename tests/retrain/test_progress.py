@@ -6,7 +6,8 @@ import orchard
 import pytest
 
 from backends.database import SqlDatabase
-from contract.records import Epoch, Job, Progress
+from contract.records import Job, Progress
+from contract.training import Epoch
 from retrain.progress import AFTER_TRAINING_S, Moment, Reporter
 
 

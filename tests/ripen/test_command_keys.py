@@ -34,9 +34,15 @@ def test_a_key_is_made_shown_once_and_listed(home: Path) -> None:
     assert "only this once" in added.stderr
     assert key not in added.stderr
     listed = ripen("keys", "list")
-    assert listed.stdout.splitlines()[1].startswith(f"{key[6:18]}  shop    predict label  live")
+    assert listed.stdout.splitlines()[1].startswith(f"{key[6:18]}  shop    predict label  yes      live")
     assert key[19:] not in listed.stdout
     assert key[19:].encode() not in (home / "ripen.db").read_bytes()
+
+
+def test_a_key_without_trust_is_listed_as_such(home: Path) -> None:
+    added = ripen("keys", "add", "--client", "crowd", "--role", "label", "--untrusted", "--json")
+    assert json.loads(added.stdout)["trusted"] is False
+    assert "crowd   label          no       live" in ripen("keys", "list").stdout
 
 
 def test_an_altered_audit_log_shows(home: Path) -> None:

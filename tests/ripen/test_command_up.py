@@ -199,6 +199,8 @@ def test_the_options_become_settings_of_the_children(monkeypatch: pytest.MonkeyP
     assert json.loads(environment["RIPEN_RECIPE"]) == {**recipe, "image_size": 64, "weights": str(weights)}
     kept = child_environment(Path("var"), LOOPBACK, {"backbone": None, "alpha": None, "weights": None})
     assert kept["RIPEN_RECIPE"] == os.environ["RIPEN_RECIPE"]
+    assert "RIPEN_KEEP_IMAGES_BYTES" not in kept
+    assert child_environment(Path("var"), LOOPBACK, {}, no_keep=True)["RIPEN_KEEP_IMAGES_BYTES"] == "0"
 
 
 def test_a_malformed_recipe_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

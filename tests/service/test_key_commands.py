@@ -43,6 +43,18 @@ def test_a_new_key_opens_what_its_roles_do_until_it_expires(place: Place, capsys
     assert line["roles"] == ["predict", "label"]
 
 
+def test_a_key_may_be_made_without_trust(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    keys(place, ["add", "--client", "shop", "--role", "label"])
+    keys(place, ["add", "--client", "crowd", "--role", "label", "--untrusted"])
+    lines = printed(capsys)
+    assert [line["trusted"] for line in lines] == [True, False]
+    snapshot = Keys(place.database)
+    snapshot.look()
+    assert [snapshot.trusted(str(line["id"])) for line in lines] == [True, False]
+    assert not snapshot.trusted("000000000000")
+    assert place.database.list_audit(limit=1)[0].detail == "client crowd, roles label, not trusted"
+
+
 def test_keys_are_listed_without_what_is_secret_and_revoked(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         keys(place, ["add", "--client", "shop", "--role", "admin"])

@@ -14,6 +14,7 @@ from serving_fakes import FolderStorage, aspiration, queue_depth, settings, unti
 from contract.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, InvalidRequest, Overloaded
 from contract.images import ImageLimits, decode
 from contract.records import Prediction
+from service.kept_images import KeptImages
 from service.metrics import Metrics
 from service.predictor import Predictor, PredictRequest
 from service.versions import Versions
@@ -31,7 +32,7 @@ def run(folder: Path, story: Callable[[Predictor, Versions, Metrics], Awaitable[
         await versions.apply(["default"], [aspiration(tiny_version.record(storage.folder("default", 1)))])
         await versions.settled()
         try:
-            await story(Predictor(versions, metrics, chosen), versions, metrics)
+            await story(Predictor(versions, metrics, chosen, KeptImages(0)), versions, metrics)
         finally:
             await versions.close()
 

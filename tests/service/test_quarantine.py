@@ -15,6 +15,7 @@ from contract.records import Prediction
 from service import engine, quarantine
 from service.batcher import Batcher
 from service.engine_wire import BatchResult, EngineDied, EngineImage
+from service.kept_images import KeptImages
 from service.metrics import Metrics
 from service.predictor import Predictor, PredictRequest
 from service.quarantine import Quarantine
@@ -107,7 +108,7 @@ def test_a_real_engine_that_dies_of_an_image(tmp_path: Path, monkeypatch: pytest
         folder = storage.folder("default", 1)
         tiny_version.make(folder, number=1, bias=0.5)
         versions = Versions(storage, metrics, chosen)
-        predictor = Predictor(versions, metrics, chosen)
+        predictor = Predictor(versions, metrics, chosen, KeptImages(0))
 
         async def ask(image: bytes) -> object:
             return (await predictor.predict(PredictRequest("default", [image]))).predictions[0]

@@ -11,6 +11,7 @@ from serving_fakes import FolderStorage, aspiration, settings, until
 from contract.artifact import Manifest
 from contract.errors import DeadlineExceeded, EngineUnavailable, UnknownModel
 from contract.records import Prediction, Version
+from service.kept_images import KeptImages
 from service.memory_policy import Stage
 from service.metrics import Metrics
 from service.model_versions import ASLEEP
@@ -28,7 +29,7 @@ class Pair:
         self.metrics = Metrics()
         chosen = settings(engine_threads=1, max_batch_size=2, memory_budget_bytes=1, request_timeout_s=120, **changes)
         self.versions = Versions(self.storage, self.metrics, chosen)
-        self.predictor = Predictor(self.versions, self.metrics, chosen)
+        self.predictor = Predictor(self.versions, self.metrics, chosen, KeptImages(0))
         self.manifests: dict[tuple[str, int], Manifest] = {}
         self.pinned: set[str] = set()
         self.live: dict[str, tuple[Version, Version | None]] = {}

@@ -14,6 +14,7 @@ from serving_fakes import FolderStorage, aspiration, settings, until
 from contract.artifact import Manifest
 from contract.errors import EngineUnavailable, NoLiveVersion, UnknownModel, UnknownVersion
 from contract.records import Prediction, Version, VersionState
+from service.kept_images import KeptImages
 from service.metrics import Metrics
 from service.predictor import Answer, Predictor, PredictRequest
 from service.versions import Versions
@@ -29,7 +30,7 @@ class Stage:
         self.metrics = Metrics()
         self.settings = settings(engine_threads=1, max_batch_size=4, **changes)
         self.versions = Versions(self.storage, self.metrics, self.settings)
-        self.predictor = Predictor(self.versions, self.metrics, self.settings)
+        self.predictor = Predictor(self.versions, self.metrics, self.settings, KeptImages(0))
         self.manifests: dict[int, Manifest] = {}
 
     def publish(self, number: int) -> Version:

@@ -17,7 +17,6 @@ from contract.comparison import Comparison, Difference
 from contract.errors import DatabaseUnavailable, StorageFull
 from contract.recipe import Recipe
 from contract.records import (
-    Epoch,
     Example,
     ExampleCount,
     Job,
@@ -28,6 +27,7 @@ from contract.records import (
     Verdict,
     Version,
 )
+from contract.training import Epoch
 from protos import ripen_v1_pb2 as v1
 from protos import ripen_v1_pb2_grpc
 from service.lineage import Deletion, Trace
