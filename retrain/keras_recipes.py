@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contract.artifact import Manifest
 from contract.recipe import Recipe
@@ -90,6 +91,10 @@ class Course:
             return np.empty(0, np.float32)
         answers = part.model.predict(Batches(part, images, self._recipe.batch_size), verbose=0)
         return np.asarray(answers, np.float32)[:, 0]
+
+    def features(self, images: LabelledImages, views: int = 1) -> NDArray[np.float32]:
+        """What the head is given of a frozen backbone, of so many views of each image: (V, N, F) float32."""
+        return self._parts.features(images, views)
 
     def ask_probe(self, images: LabelledImages) -> Probabilities | None:
         """The linear probe's answers: (N,) float32; None where there is none."""
