@@ -146,7 +146,7 @@ def test_rows_of_sqlite_fit(empty: SqlDatabase, tmp_path: Path) -> None:
 def test_newer_schema_is_refused(url: str) -> None:
     _execute(url, "UPDATE alembic_version SET version_num = '9999'")
     database = SqlDatabase(url)
-    with pytest.raises(DatabaseUnavailable, match=r"9999.*newer release.*0002"):
+    with pytest.raises(DatabaseUnavailable, match=rf"9999.*newer release.*{REVISION}"):
         database.migrate()
     database.close()
 
