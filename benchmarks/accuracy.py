@@ -126,9 +126,7 @@ def judge(figures: dict[str, list[Figures]]) -> list[Line]:
         Line("accuracy at least 1 point above the guide's", f"{gained:+.1%}", gained >= 0.01),
         Line("accuracy not below the probe's", f"{above:+.1%}", above >= 0),
         Line(f"calibration error below {ERROR}", f"{error:.3f}{_spread(figures['best'])}", error < ERROR),
-        Line(
-            "and at most half of the guide's", f"{error / of('guide', 'error'):.2f}", error <= of("guide", "error") / 2
-        ),
+        Line("and at most half of the guide's", f"{half:.2f} of it", half <= 0.5),
         Line("in less time than the guide", f"{share:.2f} of it", share < 1),
     ]
 

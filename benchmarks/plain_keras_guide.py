@@ -34,7 +34,7 @@ def main(order) -> None:
     told = {"once_s": once_s, "phases": phases, "loss": last["val_loss"], "accuracy": last["val_accuracy"]}
     told["seconds"] = time.perf_counter() - began
     told["probabilities"] = model.predict(validation, verbose=0)[:, 0].tolist()
-    told["labels"] = [int(label) for _, labels in validation for label in labels]
+    told["labels"] = [int(label) for _, labels in validation for label in labels.numpy()[:, 0]]
     print(json.dumps(told))
 
 
