@@ -4,6 +4,8 @@ RipenError
 ├── InvalidInput              what came cannot be used; sending the same again fails the same way
 │   ├── InvalidRequest        malformed JSON or form, wrong tensor shape or dtype, a value out of range
 │   ├── InvalidImage          bytes that are not one acceptable JPEG, PNG or WebP picture
+│   │   ├── ImageTooSmall     a labelled picture with fewer pixels per side than anything can be learnt from
+│   │   └── BlankImage        a labelled picture of one colour
 │   ├── ImageTooLarge         more bytes or pixels than the limit, refused before decoding
 │   ├── InvalidDataset        a data set that no classifier can be trained on
 │   ├── UnknownLabel          a label that is not one of the model's two classes
@@ -85,6 +87,14 @@ class InvalidRequest(InvalidInput):
 
 class InvalidImage(InvalidInput):
     """Bytes that are not one acceptable JPEG, PNG or WebP picture."""
+
+
+class ImageTooSmall(InvalidImage):
+    """A labelled picture with fewer pixels per side than anything can be learnt from."""
+
+
+class BlankImage(InvalidImage):
+    """A labelled picture of one colour."""
 
 
 class ImageTooLarge(InvalidInput):

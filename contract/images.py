@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
-from contract.errors import ImageTooLarge, InvalidImage
+from contract.errors import BlankImage, ImageTooLarge, ImageTooSmall, InvalidImage
 from contract.image_files import JPEG_START, JpegHead, check_whole, read_jpeg_head
 
 JPEG_COLOURS = ("YCbCr", "Gray", "RGB")  # CMYK is converted by Pillow
 FORMATS = ("JPEG", "PNG", "WEBP")
 SCAN = b"\xff\xda"  # within coded pixels 0xff is followed by 0x00 or a restart
 MAX_SIDE = 16_384  # pixels; nothing narrower than a line is a picture
+LEAST_SIDE = 16  # pixels, of a labelled image
+LEAST_CONTRAST = 8  # of 255, likewise
 MAX_JPEG_SCANS = 100  # libjpeg pays 0.37 ms per scan and megapixel; Pillow has no limit of its own
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked first on every path; Pillow's is at first only a warning
 
@@ -78,8 +80,15 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
 
 
 def inspect(data: bytes, limits: ImageLimits) -> ImageHeader:
-    """Decode one image whole, as `decode`, but return only its header: whoever stores an image checks it with this."""
-    return _decode(data, limits)[0]
+    """Decode one image whole, as `decode`, but return only its header: whoever stores an image checks it with this.
+
+    Raises:
+        InvalidImage, ImageTooLarge: as `decode`.
+        ImageTooSmall, BlankImage: nothing can be learnt from it.
+    """
+    header, pixels = _decode(data, limits)
+    _refuse_useless(pixels)
+    return header
 
 
 def decode_resized(data: bytes, height: int, width: int, limits: ImageLimits) -> Pixels:
@@ -104,9 +113,29 @@ def resize(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def thumbnail(data: bytes, side: int, limits: ImageLimits) -> Pixels:
-    """Decode one image and average it down to (side, side, 3) uint8: to compare images by, not for a network."""
-    pixels = Image.fromarray(decode(data, limits)).resize((side, side), Image.Resampling.BOX)
-    return np.asarray(pixels)
+    """Decode one image and average it down to (side, side, 3) uint8: to compare images by, not for a network.
+
+    Raises:
+        As `inspect`.
+    """
+    pixels = decode(data, limits)
+    _refuse_useless(pixels)
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX))
+
+
+def _refuse_useless(pixels: Pixels) -> None:
+    height, width = pixels.shape[:2]
+    if min(height, width) < LEAST_SIDE:
+        raise ImageTooSmall(
+            f"The image is {width} x {height} pixels; labelled ones have {LEAST_SIDE} per side at least."
+        )
+    if _is_blank(pixels[::16, ::16]) and _is_blank(pixels):  # nearly every picture is acquitted by a few of its pixels
+        raise BlankImage("The image is of one colour; there is nothing in it to learn from.")
+
+
+def _is_blank(pixels: Pixels) -> bool:
+    """Whether no colour varies by more than what JPEG adds to a plain one."""
+    return bool(np.ptp(pixels.reshape(-1, 3), axis=0).max() < LEAST_CONTRAST)
 
 
 def _decode(data: bytes, limits: ImageLimits) -> tuple[ImageHeader, Pixels]:

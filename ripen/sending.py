@@ -21,7 +21,14 @@ T = TypeVar("T")
 FILES_PER_REQUEST = 16
 BYTES_PER_REQUEST = 8 * 2**20
 REQUESTS_AT_ONCE = 4
-ABOUT_THE_FILE = ("invalid_image", "image_too_large", "label_conflict", "request_too_large")
+ABOUT_THE_FILE = (
+    "invalid_image",
+    "image_too_small",
+    "blank_image",
+    "image_too_large",
+    "label_conflict",
+    "request_too_large",
+)
 
 
 @dataclass(frozen=True)

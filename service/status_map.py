@@ -39,6 +39,8 @@ TABLE: dict[type[RipenError], Status] = {
     errors.InvalidInput: _INVALID,
     errors.InvalidRequest: _INVALID,
     errors.InvalidImage: _UNPROCESSABLE,
+    errors.ImageTooSmall: _UNPROCESSABLE,
+    errors.BlankImage: _UNPROCESSABLE,
     errors.ImageTooLarge: Status(413, 400, StatusCode.INVALID_ARGUMENT),
     errors.InvalidDataset: _UNPROCESSABLE,
     errors.UnknownLabel: _UNPROCESSABLE,

@@ -49,9 +49,11 @@ SCORES = Scores(20, 0.9, 0.3, 0.95, 0.9, 0.9, 9, 1, 9, 1)
 
 
 def picture(value: int = 0, *, side: int = 16, form: str = "PNG") -> bytes:
-    """One image of one grey; the fake predictor answers value / 255."""
+    """One image of one grey but for a corner; the fake predictor answers value / 255."""
     stream = io.BytesIO()
-    Image.new("RGB", (side, side), (value, value, value)).save(stream, form)
+    image = Image.new("RGB", (side, side), (value, value, value))
+    image.putpixel((side - 1, side - 1), ((value + 128) % 256,) * 3)
+    image.save(stream, form)
     return stream.getvalue()
 
 

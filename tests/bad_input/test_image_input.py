@@ -252,7 +252,7 @@ YCCK = CMYK[: CMYK.index(b"Adobe") + 11] + b"\x02" + CMYK[CMYK.index(b"Adobe") +
 ACCEPTED: dict[str, Callable[[], bytes]] = {
     "E5-junk-behind-jpeg": lambda: JPEG + RANDOM.bytes(10_000).replace(b"\xff\xda", b""),
     "E5-junk-behind-png": lambda: PNG + RANDOM.bytes(10_000),
-    "E14-16-bit-grey": lambda: encode("PNG", Image.fromarray(RANDOM.integers(0, 65535, (9, 9), dtype=np.uint16))),
+    "E14-16-bit-grey": lambda: encode("PNG", Image.fromarray(RANDOM.integers(0, 65535, (19, 19), dtype=np.uint16))),
     "E15-16-bit-colours": lambda: deep_colours(np.uint16),
     "E16-cmyk": lambda: CMYK,
     "E16-ycck": lambda: YCCK,
@@ -279,6 +279,15 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
 }
 
 
+NOTHING_TO_LEARN = {  # good enough to be classified
+    "E16-cmyk": "blank_image",
+    "E16-ycck": "blank_image",
+    "E17-hidden-red": "image_too_small",
+    "E25-1-by-1": "image_too_small",
+    "E25-2-by-2": "image_too_small",
+}
+
+
 def texts() -> PngImagePlugin.PngInfo:
     chunks = PngImagePlugin.PngInfo()
     for number in range(50):
@@ -291,7 +300,9 @@ def test_odd_but_good_on_every_route(victim: Victim, name: str) -> None:
     data = ACCEPTED[name]()
     for kind, route in ROUTES.items():
         good: int | str = {"examples": 201}.get(kind, "OK" if kind in ("tf-serving-grpc", "classify") else 200)
-        Case(f"{kind}-{name}", lambda victim, route=route: route.send(victim, data), good).compare(victim)
+        code = NOTHING_TO_LEARN.get(name) if kind == "examples" else None
+        status = 422 if code else good
+        Case(f"{kind}-{name}", lambda victim, route=route: route.send(victim, data), status, code).compare(victim)
     victim.check_unharmed()
 
 

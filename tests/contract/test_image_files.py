@@ -63,7 +63,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "png-palette": lambda: encode("PNG", NOISE.convert("P"), transparency=3, pnginfo=text()),
     "png-alpha": lambda: encode("PNG", NOISE.convert("RGBA").rotate(20), exif=exif(5)),
     "png-junk": lambda: encode("PNG") + SECRET,
-    "png-16-bit": lambda: encode("PNG", Image.fromarray(RANDOM.integers(0, 65535, (9, 9), dtype=np.uint16))),
+    "png-16-bit": lambda: encode("PNG", Image.fromarray(RANDOM.integers(0, 65535, (19, 19), dtype=np.uint16))),
     "webp": lambda: encode("WEBP"),
     "webp-exif": lambda: encode("WEBP", exif=exif(), xmp=SECRET, icc_profile=profile()),
     "webp-turned": lambda: encode("WEBP", exif=exif(2)),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from contract.errors import ImageTooLarge, InvalidImage
-from contract.images import ImageLimits, decode, decode_resized, inspect, resize
+from contract.errors import BlankImage, ImageTooLarge, ImageTooSmall, InvalidImage
+from contract.images import ImageLimits, decode, decode_resized, inspect, resize, thumbnail
 
 LIMITS = ImageLimits()
 
@@ -179,3 +179,26 @@ def test_every_orientation_of_a_jpeg_is_turned_as_pillow_does(orientation: int) 
     data = encode(gradient(), "JPEG", exif=exif)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert np.array_equal(decode(data, LIMITS), np.asarray(upright))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_labelled_pictures_have_a_size_and_more_than_one_colour(form: str) -> None:
+    def encoded(image: Image.Image) -> bytes:
+        stream = io.BytesIO()
+        image.save(stream, form)
+        return stream.getvalue()
+
+    red = Image.new("RGB", (64, 64), (250, 10, 10))
+    for check in (inspect, lambda data, limits: thumbnail(data, 8, limits)):
+        with pytest.raises(BlankImage, match="one colour"):
+            check(encoded(red), LIMITS)
+        with pytest.raises(ImageTooSmall, match="15 x 64 pixels; labelled ones have 16 per side"):
+            check(encoded(red.crop((0, 0, 15, 64))), LIMITS)
+    assert decode(encoded(red), LIMITS).shape == (64, 64, 3)  # to be classified it may be so
+    between = red.copy()
+    between.paste((10, 250, 10), (17, 17, 31, 31))  # where the first look, at every 16th pixel, does not see it
+    assert inspect(encoded(between), LIMITS).width == 64
+    seen = thumbnail(encoded(between), 4, LIMITS)
+    assert seen.shape == (4, 4, 3)
+    assert seen[1, 1, 1] > 150
+    assert seen[0, 3, 1] < 60

@@ -16,6 +16,15 @@ Service = tuple[RunningService, httpx.Client]
 ORANGE, APPLE = picture(204), picture(40)
 
 
+def blank() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 40), (250, 10, 10)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+BLANK = blank()
+
+
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     with running(tmp_path) as both:
@@ -161,7 +170,7 @@ def test_review_proposes_what_has_no_label_and_says_why(service: Service) -> Non
 def test_with_enough_labels_review_asks_for_what_is_doubted(service: Service) -> None:
     client = service[1]
     for label, first in zip(CLASSES, (0, 100), strict=True):
-        files = [("file", (f"{value}.png", picture(value, side=9))) for value in range(first, first + 50)]
+        files = [("file", (f"{value}.png", picture(value, side=17))) for value in range(first, first + 50)]
         assert client.post("/api/v1/examples", data={"label": label}, files=files).status_code == 201
     for value in (0, 20, 60, 126, 200, 255):
         predict(client, picture(value))
@@ -174,7 +183,7 @@ def test_the_image_is_shown_as_what_it_is_and_without_its_metadata(service: Serv
     stream = io.BytesIO()
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
-    Image.new("RGB", (16, 16), (200, 200, 200)).save(stream, "JPEG", exif=exif)
+    Image.open(io.BytesIO(picture(200))).save(stream, "JPEG", exif=exif)
     for data, media_type in (
         (stream.getvalue(), "image/jpeg"),
         (picture(1), "image/png"),
@@ -191,6 +200,14 @@ def test_the_image_is_shown_as_what_it_is_and_without_its_metadata(service: Serv
     assert code(client.get(f"/api/v1/review/{request_id}/1/image")) == (404, "unknown_request")
     assert code(client.get("/api/v1/review/nobody/0/image")) == (404, "unknown_request")
     assert code(client.get("/api/v1/review/nobody/x/image")) == (400, "invalid_request")
+
+
+def test_what_nothing_can_be_learnt_from_is_not_proposed(service: Service) -> None:
+    client = service[1]
+    small, blank, good = predict(client, picture(1, side=15)), predict(client, BLANK), predict(client, picture(1))
+    assert [one["request_id"] for one in review(client)] == [good]
+    assert code(give(client, small, label="apple")) == (422, "image_too_small")
+    assert code(give(client, blank, label="apple")) == (422, "blank_image")
 
 
 def test_a_service_that_keeps_nothing_says_why(tmp_path: Path) -> None:
