@@ -7,6 +7,7 @@ import errno
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -139,12 +140,19 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, around a request that reads its body strictly."""
         handle = super().get_route_handler()
-        fields = frozenset(field.alias for field in self.dependant.body_params)
+        fields = frozenset(_fields(self.dependant))
 
         async def strictly(request: Request) -> Response:
             return await handle(StrictRequest(request.scope, request.receive, fields))
 
         return strictly
+
+
+def _fields(dependant: Dependant) -> Iterator[str]:
+    """The names of all form fields that a route takes, its dependencies' too."""
+    yield from (field.alias for field in dependant.body_params)
+    for inner in dependant.dependencies:
+        yield from _fields(inner)
 
 
 def _media_type(request: Request) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_pictures import SIDE, Listening, images
 
+from contract.leak_audit import LeakAudit
 from contract.recipe import BEST
 from contract.training import Trial
 from retrain import calibration, probe
@@ -50,6 +51,7 @@ def dataset(tune: LabelledImages | None = None) -> Dataset:
         counts={},
         last_example="",
         warnings=(),
+        leaks=LeakAudit(0, 0, 0, 0, 0, (), 0, 0, 0),
     )
 
 

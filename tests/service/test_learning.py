@@ -51,7 +51,7 @@ def test_an_example_records_what_it_is(bench: Bench) -> None:
         data=data,
         file="C:\\photos\\a\nb.webp" + "x" * 300,
         contributor=Contributor("shop", trusted=True),
-        bucket=Bucket.HOLDOUT,
+        asked=Asked(Bucket.HOLDOUT),
     )
     assert new
     assert (example.format, example.width, example.height, example.size_bytes) == ("WEBP", 20, 20, len(data))
