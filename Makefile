@@ -29,8 +29,8 @@ unit: environment  ## everything but whole systems two at a time, then whole sys
 e2e: environment  ## only the tests that start the whole system as real processes
 	$(BIN)/pytest tests/e2e
 
-photos: environment  ## on real photos, 2 minutes: make photos PHOTOS=<dataset folder> KERAS_HOME=<with MobileNet weights>
-	PHOTOS=$(PHOTOS) KERAS_HOME=$(KERAS_HOME) $(BIN)/pytest -s tests/e2e/test_photos.py
+photos: environment  ## on real photos, 4 minutes: make photos PHOTOS=<dataset folder> KERAS_HOME=<with MobileNet weights>
+	PHOTOS=$(PHOTOS) KERAS_HOME=$(KERAS_HOME) $(BIN)/pytest -s tests/e2e/test_photos.py tests/retrain/test_near_duplicates.py tests/retrain/test_settling.py
 
 bench-accuracy: environment  ## the recipe `best` beside the guide and a linear probe, five seeds, 5 minutes: PHOTOS=... KERAS_HOME=...
 	KERAS_HOME=$(KERAS_HOME) $(BIN)/python -m benchmarks.accuracy --photos $(PHOTOS) $(OPTIONS)

@@ -5,6 +5,7 @@ also of plain surfaces, which have no keypoints that could be matched.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -125,6 +126,7 @@ def grey_of(image: NDArray[np.uint8] | Plane) -> Plane:
     return np.asarray(image.astype(np.float32) @ LUMA, np.float32)
 
 
+@cache
 def weigh(span: Span) -> Plane:
     """What averages a span of a line of 96 pixels into 8 cells that overlap by half: (8, 96), rows of sum 1."""
     places = (np.arange(SIDE) + 0.5) / SIDE

@@ -7,6 +7,7 @@ confirmed by `alignment`. Pure: signatures in, pairs out.
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import product
 
 import cv2
@@ -28,6 +29,15 @@ PLAIN = 1.0  # grey levels of deviation below which there is no picture to compa
 LEAST_GREY = 0.9  # correlation; crops of photographs have 0.93 or more, one in 4000 pairs of different ones has that
 
 Thumbs = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well a thumbnail, mirrored or not, fits its best window of another image: a correlation."""
+
+    score: float
+    mirrored: bool
+    window: Window
 
 
 def sign(image: Pixels) -> Pixels:
@@ -71,7 +81,13 @@ def find_candidates(signatures: Pixels, kinds: NDArray[np.int64]) -> Iterator[tu
 
 def confirm(one: Pixels, other: Pixels) -> bool:
     """Whether two signatures, (96, 96, 3) uint8 each, show the same picture."""
-    return _shows_part(one, other) or _shows_part(other, one)  # the search is not exact where `one` shows more
+    first, second = Thumbnails(one[None]), Thumbnails(other[None])
+    ways = ((one, other, first.best(second)), (other, one, second.best(first)))  # who shows a part of whom?
+    return any(
+        show_same_picture(np.ascontiguousarray(part[:, ::-1]) if fit.mirrored else part, whole, fit.window)
+        for part, whole, fit in ways
+        if fit.score >= LEAST_GREY
+    )
 
 
 class Thumbnails:
@@ -96,16 +112,11 @@ class Thumbnails:
             np.maximum(best, own @ window.T, out=best)
         return best
 
-    def best(self, other: "Thumbnails") -> tuple[bool, Window]:
-        """Whether it fits mirrored, and into which window of the other one; both are of one image."""
+    def best(self, other: "Thumbnails") -> Fit:
+        """The best window of the other one, where both are of one image."""
         scores = self.own[:, 0] @ other.windows[:, 0].T  # (2, 81)
         mirrored, window = divmod(int(scores.argmax()), len(WINDOWS))
-        return bool(mirrored), WINDOWS[window]
-
-
-def _shows_part(one: Pixels, other: Pixels) -> bool:
-    mirrored, window = Thumbnails(one[None]).best(Thumbnails(other[None]))
-    return show_same_picture(np.ascontiguousarray(one[:, ::-1]) if mirrored else one, other, window)
+        return Fit(float(scores.max()), bool(mirrored), WINDOWS[window])
 
 
 def _normalise(thumbnails: Thumbs) -> Thumbs:

@@ -6,13 +6,12 @@ The first job that reads the image settles it there for life, or in the bucket o
 """
 
 import hashlib
-import re
 from dataclasses import dataclass
 
 from contract.errors import PermissionDenied
 from contract.keys import Contributor
 from contract.recipe import check
-from contract.records import GROUP_LENGTH, Bucket
+from contract.records import GROUP_LENGTH, Bucket, canonical_label
 
 SHARES = ((Bucket.TRAIN, 0.72), (Bucket.TUNE, 0.10), (Bucket.CALIBRATE, 0.08), (Bucket.HOLDOUT, 0.10))
 
@@ -77,7 +76,8 @@ def choose_bucket(split_key: str, group_id: str) -> Bucket:
 
 
 def check_group(name: str) -> str:
-    """Return `name`, or raise InvalidRequest if it cannot name a group of images."""
-    pattern = f"[ -~]{{1,{GROUP_LENGTH}}}"
-    check(re.fullmatch(pattern, name) is not None, "group", name, f"1-{GROUP_LENGTH} printable ASCII characters")
-    return name
+    """Return `name` in its one spelling, or raise InvalidRequest if it cannot name a group of images."""
+    spelled = canonical_label(name)
+    fits = 1 <= len(spelled) <= GROUP_LENGTH and spelled.isprintable()
+    check(fits, "group", name, f"1-{GROUP_LENGTH} printable characters")
+    return spelled

@@ -4,7 +4,7 @@ A router whose routes take a body has `route_class=StrictRoute`; a test walks al
 """
 
 import errno
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Any
 
 from fastapi.dependencies.models import Dependant

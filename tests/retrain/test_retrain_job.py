@@ -1,14 +1,18 @@
 """One whole job on a tiny installation: real database, real storage, a real training."""
 
+import hashlib
+import itertools
 import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import orchard
 import pytest
 import tensorflow as tf
+from changed_pictures import LIMITS, everything
 from orchard import TINY, Orchard
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -16,16 +20,21 @@ from backends.database import SqlDatabase
 from backends.storage import ObjectStorage
 from contract import artifact
 from contract.errors import DatabaseUnavailable, LeaseLost, RipenError, StorageFull, StorageUnavailable
-from contract.images import ImageLimits
+from contract.images import ImageLimits, decode
+from contract.leak_audit import Exclusion, LeakAudit
 from contract.openvino_model import OpenVinoModel, Precision, offered, runtime_name
 from contract.recipe import Recipe
 from contract.records import Bucket, ChangeKind, Decision, Failure, GatePolicy, Job, JobState, Model, Progress, Version
 from retrain.conversion import Converter
+from retrain.dataset import collect
 from retrain.holdout import Thresholds
-from retrain.job import Surroundings, run
+from retrain.job import Surroundings, load_dataset, run
 from retrain.own_process import OwnProcess
+from retrain.progress import Reporter
 from retrain.tf_export import WARMUP
 from retrain.workplace import Workplace
+from ripen.sample_set import draw_jpeg, sample_pictures
+from service.split import choose_bucket
 
 # See test_keras_training.py.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -153,6 +162,70 @@ def test_a_version_names_the_newest_example_that_was_read(published: tuple[Orcha
     planted, _ = published
     newest = planted.database.list_examples("default")[-1]
     assert planted.database.get_version("default", 1).last_example == newest.id
+
+
+def test_copies_follow_their_originals_and_leaks_are_in_the_report(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    originals = [draw_jpeg(picture) for picture in itertools.islice(sample_pictures(), 12)]
+    rows = [planted.add(data, "apple", Bucket.TRAIN) for data in originals]
+    assert run(planted.claim(), around(planted)) is JobState.SUCCEEDED
+    random = np.random.default_rng(1)
+    copies = [everything(decode(data, LIMITS), random) for data in originals]
+    files = [cv2.imencode(".png", copy[:, :, ::-1])[1].tobytes() for copy in copies]
+    joined = [planted.add(data, "apple", None, key="ab" * 16) for data in files[:-1]]
+    assert {one.bucket for one in joined} > {Bucket.TRAIN}
+    leaking = planted.add(files[-1], "apple", Bucket.HOLDOUT, "leaking.png")
+    before = {one.id: one for one in planted.database.list_examples("default") if one.settled}
+    job = planted.claim(policy=GatePolicy.ALWAYS)
+    assert run(job, around(planted)) is JobState.SUCCEEDED
+    after = {one.id: one for one in planted.database.list_examples("default")}
+    assert all(after[name] == one for name, one in before.items())
+    for copy, original in zip(joined, rows, strict=False):
+        assert (after[copy.id].bucket, after[copy.id].group_id) == (Bucket.TRAIN, original.digest)
+    assert after[leaking.id].bucket is Bucket.EXCLUDED
+    leaks = [artifact.read_manifest(planted.storage.local_folder(f"models/default/{n}")).leaks for n in (1, 2)]
+    count = len(before)
+    assert leaks[0] == LeakAudit(count, count, 1, count, 0, (), 0, 0, 0)
+    bridge = Exclusion(leaking.id, "bridges", (rows[-1].id,))
+    assert leaks[1] == LeakAudit(count + 12, count, 2, 12, 11, (bridge,), 1, 0, 0)
+    assert "leaking.png" in planted.job(job).progress.warnings[0]
+    manifest = artifact.read_manifest(planted.storage.local_folder("models/default/2"))
+    assert sum(manifest.examples.values()) == count + 11
+
+
+def test_a_job_that_cannot_train_settles_nothing(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path, {Bucket.TRAIN: 2, Bucket.HOLDOUT: 1})
+    for row in planted.database.list_examples("default", label="apple", bucket=Bucket.TRAIN):
+        planted.database.delete_example("default", row.id)
+    key = "0" * 32
+    drawn = (draw_jpeg(picture) for picture in sample_pictures())
+    training = (data for data in drawn if choose_bucket(key, hashlib.sha256(data).hexdigest()) is Bucket.TRAIN)
+    first, second = itertools.islice(training, 2)
+    for data in (first, second):
+        planted.add(data, "apple", None, key=key)
+    mirrored = decode(first, LIMITS)[:, ::-1]
+    planted.add(cv2.imencode(".png", mirrored[:, :, ::-1])[1].tobytes(), "apple", Bucket.HOLDOUT)
+    job = planted.claim()
+    assert run(job, around(planted)) is JobState.FAILED
+    failure = planted.job(job).failure
+    assert failure is not None
+    assert "class 'apple' has 1 training image" in failure.message
+    assert not any(one.settled for one in planted.database.list_examples("default"))
+
+
+def test_a_job_that_lost_its_lease_settles_nothing(tmp_path: Path) -> None:
+    planted = orchard.plant(tmp_path)
+    job = planted.claim()
+    before = planted.database.list_examples("default")
+    with pytest.raises(LeaseLost):
+        load_dataset(
+            replace(job, attempt=job.attempt + 1),
+            collect(planted.database, "default"),
+            (32, 32),
+            around(planted),
+            Reporter(planted.database, job),
+        )
+    assert planted.database.list_examples("default") == before
 
 
 def test_a_second_job_is_judged_beside_the_live_version(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from orchard import Orchard
 from contract.images import Pixels, decode
 from contract.leak_audit import LeakAudit
 from contract.records import Bucket, Example, Job
-from retrain.dataset import Collection, collect, divide, load
-from retrain.groups import Settlement, settle
+from retrain.dataset import Collection, load
+from retrain.groups import Settlement
 from retrain.settling import describe, newcomers, settle_newcomers
 from ripen.sample_set import draw_jpeg, sample_pictures
 
@@ -166,11 +166,3 @@ def test_what_an_earlier_release_split_is_said(tmp_path: Path, drawn: list[bytes
 def test_a_group_that_is_too_large_to_be_copies_is_said(largest: int, said: bool) -> None:
     audit = LeakAudit(100, 50, largest, 100, 50, (), 0, 0, 0)
     assert ["are one group" in one for one in describe(Settlement((), audit))] == [True] * said
-
-
-def test_a_job_that_cannot_train_settles_nothing(tmp_path: Path) -> None:
-    planted = orchard.plant(tmp_path)
-    decoded = load(collect(planted.database, "default"), planted.storage, SIZE, LIMITS)
-    before = planted.database.list_examples("default")
-    assert divide(decoded, settle(decoded.examples, [])).leaks.newcomers == len(before)
-    assert planted.database.list_examples("default") == before

@@ -12,6 +12,7 @@ from contract.errors import LabelConflict, StorageFull, UnknownExample
 from contract.keys import LOCAL_CONTRIBUTOR, Contributor
 from contract.records import Bucket, Example, Model
 from service.learning import Learning
+from service.split import Asked
 
 
 class Bench:
