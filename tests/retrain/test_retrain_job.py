@@ -297,7 +297,7 @@ class Meddling(SqlDatabase):
 def test_a_persons_choice_during_the_job_counts(tmp_path: Path, while_it: str, judged_beside: int) -> None:
     planted = orchard.plant(tmp_path)
     for _ in range(2):
-        run(planted.claim(replace(TINY, tail_epochs=1), GatePolicy.ALWAYS), around(planted))  # easily beaten
+        run(planted.claim(replace(TINY, learning_rate=1e-3), GatePolicy.ALWAYS), around(planted))  # easily beaten
     planted.database.promote("default", 1, kind=ChangeKind.MANUAL, reason="back")
     database = Meddling(f"sqlite:///{tmp_path}/ripen.db")
     database.while_it = while_it

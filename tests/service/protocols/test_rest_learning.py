@@ -222,7 +222,9 @@ def test_a_retrain_is_a_job_at_once(service: Service) -> None:
     other = client.post("/api/v1/retrain", headers={"Idempotency-Key": "k1"})
     assert code(other) == (409, "idempotency_conflict")
     plain = client.post("/api/v1/retrain").json()
-    assert (plain["recipe"]["head_epochs"], plain["gate_policy"], plain["dry_run"]) == (5, "balanced", False)
+    assert (plain["recipe"]["name"], plain["gate_policy"], plain["dry_run"]) == ("best", "balanced", False)
+    guide = client.post("/api/v1/retrain", json={"recipe": {"name": "guide", "seed": 1}}).json()["recipe"]
+    assert (guide["name"], guide["head_epochs"], guide["tail_layers"], guide["seed"]) == ("guide", 5, 4, 1)
     dry = client.post("/api/v1/retrain", json={"gate": {"dry_run": True}}).json()
     assert (dry["gate_policy"], dry["dry_run"]) == ("balanced", True)
     assert [one["id"] for one in client.get("/api/v1/jobs").json()["jobs"]][-1] == job["id"]
@@ -238,6 +240,11 @@ def test_a_retrain_is_a_job_at_once(service: Service) -> None:
     [
         {"recipe": {"nothing": 1}},
         {"recipe": {"head_epochs": "many"}},
+        {"recipe": {"name": "better"}},
+        {"recipe": {"name": "guide", "tail_layers": None}},
+        {"recipe": {"name": "guide", "views": 4}},
+        {"recipe": {"goal": "luck"}},
+        {"recipe": {"false_negative_cost": 0}},
         {"recipe": {"head_epochs": -1}},
         {"recipe": {"seed": 2**70}},
         {"recipe": {"weights": "/etc/passwd"}},
