@@ -200,3 +200,25 @@ def test_batches_are_as_good_as_one(seed: int) -> None:
         known += images[len(known) : count]
         known = list(settle(known, [pair for pair in pairs if pair[1] < count]).examples)
     assert [(one.bucket, one.group_id) for one in known] == [(one.bucket, one.group_id) for one in once]
+
+
+def stranger() -> Example:
+    """From a key that is not trusted: it trains, or it is in no bucket."""
+    return replace(new(TRAIN, named=True), trusted=False)
+
+
+@pytest.mark.parametrize(
+    ("ours", "buckets"),
+    [
+        (old(HOLDOUT), (EXCLUDED, HOLDOUT)),
+        (old(TRAIN), (TRAIN, TRAIN)),
+        (new(HOLDOUT, named=True), (EXCLUDED, HOLDOUT)),
+        (new(TUNE), (TRAIN, TRAIN)),
+    ],
+)
+def test_what_a_stranger_supplies_never_judges_and_never_keeps_ours_from_judging(
+    ours: Example, buckets: tuple[Bucket, Bucket]
+) -> None:
+    """Also where it came first."""
+    rows = (replace(stranger(), id="0"), replace(ours, id="1", trusted=True))
+    assert tuple(one.bucket for one in settle(rows, [(0, 1)]).examples) == buckets
