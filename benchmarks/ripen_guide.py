@@ -72,7 +72,7 @@ def load(folder: Path, size: tuple[int, int]) -> LabelledImages:
         encoded = [path.read_bytes() for path in files]
         pixels = np.stack(list(threads.map(lambda data: decode_resized(data, *size, ImageLimits()), encoded)))
     digests = [hashlib.sha256(data).hexdigest() for data in encoded]
-    rows = tuple(SimpleNamespace(digest=digest, group_id=digest) for digest in digests)
+    rows = tuple(SimpleNamespace(id=digest, digest=digest, group_id=digest, file="", label="") for digest in digests)
     return LabelledImages(pixels, labels, rows)  # type: ignore[arg-type]  # nothing else of a row is looked at
 
 

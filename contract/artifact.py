@@ -25,7 +25,7 @@ from contract.leak_audit import LeakAudit
 from contract.parity import Parity
 from contract.recipe import Preprocessing, Recipe
 from contract.records import Metrics
-from contract.training import Calibration, Epoch, Operating, Trial
+from contract.training import Calibration, Epoch, Operating, Suspect, Trial
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -86,6 +86,7 @@ class Manifest:
     conversion: str = ""  # why there is no openvino/, or no int8 in it
     trials: tuple[Trial, ...] = ()  # what the network was chosen among
     calibration: Calibration | None = None  # already in the weights
+    suspects: tuple[Suspect, ...] = ()  # images whose label looks wrong, the surest first
     operating: Operating | None = None  # how the threshold was chosen
     format: int = FORMAT
     leaks: LeakAudit | None = None  # None: made before images were compared

@@ -158,6 +158,7 @@ BEST = Recipe(
     head_epochs=0,
     tail_layers=None,
     tail_epochs=15,
+    learning_rate=5e-4,
     keep=Keep.BEST,
     threshold=None,
     calibrate=True,

@@ -49,6 +49,16 @@ class Operating:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """An image whose label looks wrong; `probability` of `classes[1]` is that of a probe that had not seen it."""
+
+    example: str
+    file: str
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Trial:
     """One network that a training could have kept: an arm's weights, `share` of the way from its start to its end.
 

@@ -21,7 +21,7 @@ from contract.images import ImageLimits
 from contract.ports import Database, Storage
 from contract.records import Decision, Example, Failure, Job, JobState, Model, Verdict
 from retrain import dataset as datasets
-from retrain import keras_network, settling, tf_export, threshold
+from retrain import keras_network, label_errors, settling, tf_export, threshold
 from retrain.conversion import Converter
 from retrain.dataset import Collection, Dataset, join
 from retrain.features import FeatureCache
@@ -100,7 +100,7 @@ def make_version(job: Job, around: Surroundings) -> Job:
 
     report.step("train", f"{network.start.backbone.name} on {len(dataset.train)} images")
     trained = course.train(report)
-
+    report.warn(*label_errors.describe(trained.suspects))
     report.step("calibrate", f"on {len(dataset.calibrate)} images that nothing was trained or chosen on")
     calibration = course.calibrate() if job.recipe.calibrate else None
     chosen_by = join(dataset.tune, dataset.calibrate)

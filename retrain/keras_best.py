@@ -4,7 +4,8 @@ LINE B, train. All of it on cached activations of a few views of each image, so 
 1. probe: logistic regression on the pooled features, fitted to its optimum; its weights are the head's first ones.
 2. arms: the tail unfrozen at several depths, from ImageNet's weights and from the live version's, each pulled towards
    where it began (L2-SP), at a rate that warms up and falls; the running mean of its weights is what counts.
-3. choice: half way between the two ends of the deepest arm (WiSE), unless the tune bucket clearly prefers another one.
+3. choice: a quarter of the way between the two ends of the deepest arm (WiSE), unless the tune bucket clearly prefers
+   another trial.
 4. the chosen arm once more with train and tune together.
 Source: Kumar et al. 2022 (LP-FT), Li et al. 2018 (L2-SP), Wortsman et al. 2022 (WiSE-FT).
 """
@@ -29,11 +30,13 @@ from retrain.keras_features import Parts
 from retrain.keras_network import Built
 from retrain.keras_phases import unfreeze_tail
 from retrain.keras_training import Trained, describe
+from retrain.label_errors import find_suspects
 from retrain.probe import Probe
 
 TAIL_PULL, HEAD_PULL = 0.01, 1.0  # L2-SP: the head starts at an optimum, the tail does not
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from an arm's start to its end
-USUAL_SHARE = 0.5  # four-fold on 600 photos: log-loss 0.149 at the probe, 0.133 half way, 0.144 at the end
+USUAL_SHARE = 0.25  # four-fold on 600 photos: log-loss 0.149 at the probe, 0.133 here and half way, 0.144 at the end
+ERRORS = 2  # standard errors by which another trial must be better
 WARM_UP = 0.1  # of all steps
 LEAST_RATE = 0.1  # of the highest one, at the end
 MEMORY_EPOCHS = 2  # how far back the running mean of the weights reaches
@@ -119,7 +122,8 @@ class BestTraining:
         unfrozen, _ = unfreeze_tail(self._built.start.layers, arm.depth)
         network = describe(self._built, unfrozen, len(self._journal.history))
         seconds = self._parts.seconds + time.monotonic() - started_s
-        return Trained(self._built.model, network, tuple(self._journal.history), seconds, trials)
+        suspects = find_suspects(everything, self.probe.out_of_fold)
+        return Trained(self._built.model, network, tuple(self._journal.history), seconds, trials, suspects)
 
     def ask_probe(self, images: LabelledImages) -> Probabilities:
         """What the linear probe, fitted to train and tune, answers: (N,) float32."""
@@ -211,16 +215,16 @@ class BestTraining:
 
 
 def choose(tried: Sequence[Tried]) -> tuple[Trial, ...]:
-    """Mark the usual trial, or the one with the lowest loss where that is lower by more than its standard error.
+    """Mark the usual trial, or the one with the lowest loss where that is lower by two standard errors.
 
     A few dozen images cannot tell dozens of networks apart: the lowest loss of all is mostly luck.
-    Source: Breiman et al. 1984, the one-standard-error rule, here of the paired difference.
+    Source: Breiman et al. 1984, the standard-error rule, here of the paired difference.
     """
     best = min(tried, key=lambda each: each.trial.loss)
     usual = next(each for each in tried if each.usual)
     gained = usual.losses - best.losses  # (N,) nats
     error = float(gained.std(ddof=1)) / math.sqrt(len(gained)) if len(gained) > 1 else math.inf
-    chosen = best if gained.mean() > error else usual
+    chosen = best if gained.mean() > ERRORS * error else usual
     return tuple(replace(each.trial, chosen=each is chosen) for each in tried)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from contract.artifact import Network
 from contract.recipe import Keep, Recipe
-from contract.training import Epoch, Trial
+from contract.training import Epoch, Suspect, Trial
 from retrain.dataset import LabelledImages
 from retrain.keras_batches import Batches, Shuffled
 from retrain.keras_epochs import Journal, Kept, Listener
@@ -27,6 +27,7 @@ class Trained:
         history: its epochs.
         seconds: what it took, with the frozen layers' part.
         trials: what it was chosen among; none where nothing was.
+        suspects: images whose label looks wrong, where a probe was fitted.
     """
 
     model: keras.Model
@@ -34,6 +35,7 @@ class Trained:
     history: tuple[Epoch, ...]
     seconds: float
     trials: tuple[Trial, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
 
 
 class Training:

@@ -217,6 +217,7 @@ def describe(candidate: Candidate, number: int, kept: Golden, converted: Convert
         parity=converted.parity,
         conversion=converted.failure,
         trials=trained.trials,
+        suspects=trained.suspects,
         calibration=candidate.made.calibration,
         operating=candidate.made.operating,
         leaks=dataset.leaks,

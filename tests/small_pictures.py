@@ -32,5 +32,5 @@ def images(numbers: range) -> LabelledImages:
         pixels[row] = np.random.default_rng(number).integers(0, 120, (SIDE, SIDE, 3), np.uint8)
     pixels[labels == 1, :, :, 2] += 120
     digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in numbers]
-    rows = [SimpleNamespace(digest=digest, group_id=digest) for digest in digests]
+    rows = [SimpleNamespace(id=digest[:8], digest=digest, group_id=digest, file="", label="") for digest in digests]
     return LabelledImages(pixels, labels, tuple(rows))  # type: ignore[arg-type]  # nothing else is looked at
