@@ -34,11 +34,11 @@ def ripen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     assert installation.stop() == 0, installation.log
 
 
-def test_the_guide_fine_tunes_from_imagenet_weights(ripen: Installation) -> None:
+def test_the_default_recipe_fine_tunes_from_imagenet_weights(ripen: Installation) -> None:
     version = ripen.http.get("/api/v1/versions").json()["versions"][0]
     print(f"hold-out accuracy {version['metrics']['accuracy']:.3f} of {version['metrics']['count']} photos, ")
     print(f"training {version['training_seconds']:.1f} s")
-    assert version["metrics"]["accuracy"] >= 0.88  # a plain Keras script ends at 0.905
+    assert version["metrics"]["accuracy"] >= 0.88  # the guide as a plain Keras script: 0.905
     network = ripen.http.get("/api/v1/versions/1").json()["manifest"]["network"]
     assert (network["backbone"], network["weights"]) == ("MobileNet", "imagenet")
 
@@ -67,3 +67,14 @@ def test_tensorflow_serves_the_folder_from_jpeg_bytes(ripen: Installation) -> No
     print(f"{len(photos)} photos: mean |difference| {mean:.5f}, max {max(differences):.4f}, {len(flipped)} flipped")
     assert mean < 0.01
     assert all(abs(probability - 0.5) < 0.05 for probability in flipped)
+
+
+def test_planted_label_errors_are_at_the_head_of_the_list() -> None:
+    """Of 5 % flipped labels at least 60 % are in the first 8 %, by the mean of three draws."""
+    program = Path(__file__).with_name("planted_errors.py")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", program, PHOTOS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    assert float(done.stdout.split()[0]) >= 0.6
