@@ -4,8 +4,8 @@ LINE B, train. All of it on cached activations of a few views of each image, so 
 1. probe: logistic regression on the pooled features, fitted to its optimum; its weights are the head's first ones.
 2. arms: the tail unfrozen at several depths, from ImageNet's weights and from the live version's, each pulled towards
    where it began (L2-SP), at a rate that warms up and falls; the running mean of its weights is what counts.
-3. choice: a quarter of the way between the two ends of the deepest arm (WiSE), unless the tune bucket clearly prefers
-   another trial.
+3. choice: a quarter of the way between the two ends of the deepest arm (WiSE), unless a large tune bucket clearly
+   prefers another trial; a small one cannot choose, and no other arm is trained.
 4. the chosen arm once more with train and tune together.
 Source: Kumar et al. 2022 (LP-FT), Li et al. 2018 (L2-SP), Wortsman et al. 2022 (WiSE-FT).
 """
@@ -41,6 +41,7 @@ WARM_UP = 0.1  # of all steps
 LEAST_RATE = 0.1  # of the highest one, at the end
 MEMORY_EPOCHS = 2  # how far back the running mean of the weights reaches
 PATIENCE = 6  # epochs without a better tune loss
+LEAST_TUNE = 200  # images from which on anything is chosen by them; see docs/decisions.md
 SAFE = 1e-7
 
 Values = list[NDArray[np.float32]]
@@ -93,8 +94,7 @@ class BestTraining:
         self._depths = depths
         self._live = live
         self._imagenet = _values(built.model)
-        arms = len(depths) + (live is not None)
-        self._journal = Journal(listener, recipe.tail_epochs * (arms + 1))
+        self._journal = Journal(listener, recipe.tail_epochs)
         self._kept = Kept()
         self.probe: Probe | None = None
 
@@ -103,13 +103,14 @@ class BestTraining:
 
         Args:
             train: of both classes.
-            tune: what is chosen by; may be empty: then the usual one is taken.
+            tune: what is chosen by, if there are enough; few are trained on, and the usual trial is taken.
         """
         started_s = time.monotonic()
         trials: tuple[Trial, ...] = ()
         arm, share, epochs = self._usual, USUAL_SHARE, self._recipe.tail_epochs
-        if len(tune):
+        if len(tune) >= LEAST_TUNE:
             self.probe = self._fit_probe(train, probe.STRENGTHS)
+            self._journal.plan(self._recipe.tail_epochs * len(self._arms()))
             tried = [(finished, self._try(finished, tune)) for finished in map(self._fitted(train, tune), self._arms())]
             trials = choose([one for _, each in tried for one in each])
             chosen = next(trial for trial in trials if trial.chosen)
@@ -155,7 +156,7 @@ class BestTraining:
         return lambda arm: self._fit(arm, train, tune, self._recipe.tail_epochs)
 
     def _fit(self, arm: Arm, train: LabelledImages, tune: LabelledImages | None, epochs: int) -> Finished:
-        """Train one arm; with `tune` until that gets no better, and back to its best epoch."""
+        """Train one arm; with `tune` until that is answered no better, and back to its best epoch."""
         arm.begin()
         unfreeze_tail(self._built.start.layers, arm.depth)
         start = _values(self._built.model)
@@ -176,7 +177,7 @@ class BestTraining:
                 verbose=0,
             )
         self._kept.restore()
-        self._journal.skip(epochs - (len(self._journal.history) - before))
+        self._journal.plan(len(self._journal.history) - before - epochs)
         kept = (self._kept.epoch or len(self._journal.history)) - before
         return Finished(arm, start, _values(self._built.model), kept)
 

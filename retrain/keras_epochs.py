@@ -54,9 +54,9 @@ class Journal:
         self._listener = listener
         self._planned = planned
 
-    def skip(self, epochs: int) -> None:
-        """So many fewer epochs are left: a phase ended early."""
-        self._planned -= epochs
+    def plan(self, epochs: int) -> None:
+        """So many more epochs will come, or fewer: a phase ended early."""
+        self._planned += epochs
 
     def callback(self, phase: str, steps: int, ended: Callable[[Epoch], None]) -> keras.callbacks.Callback:
         """Keras' events of one phase of `steps` batches per epoch; `ended` hears of each epoch before the listener."""

@@ -12,7 +12,7 @@ from small_pictures import SIDE, Listening, images
 from contract.leak_audit import LeakAudit
 from contract.recipe import BEST
 from contract.training import Trial
-from retrain import calibration, probe
+from retrain import calibration, keras_best, probe
 from retrain.dataset import Dataset, LabelledImages
 from retrain.evaluation import log_loss
 from retrain.features import FeatureCache
@@ -55,6 +55,12 @@ def dataset(tune: LabelledImages | None = None) -> Dataset:
     )
 
 
+@pytest.fixture
+def enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dozen tune images are enough to choose by."""
+    monkeypatch.setattr(keras_best, "LEAST_TUNE", 12)
+
+
 ONE_ARM = replace(RECIPE, tail_layers=8)
 
 
@@ -84,8 +90,8 @@ def test_the_head_begins_as_the_probe() -> None:
 
 
 def test_only_the_tail_and_the_head_change(tmp_path: Path) -> None:
-    """Without tune images the usual trial is taken, a quarter of the way to the end."""
-    given, built = dataset(images(range(0))), build()
+    """With few tune images the usual trial is taken, a quarter of the way to the end, and they are trained on."""
+    given, built = dataset(), build()
     before = {weight.path: weight.numpy() for weight in built.model.weights}
     trained_by = small_course(tmp_path, given, built)
     trained_by.fill(Listening())
@@ -98,6 +104,7 @@ def test_only_the_tail_and_the_head_change(tmp_path: Path) -> None:
         if layer.name in trained.network.unfrozen_layers
     }
     assert trained.trials == ()
+    assert {epoch.phase for epoch in trained.history} == {"train and tune"}
     assert changed <= tail | {weight.path for layer in built.head for weight in layer.weights}
     assert changed & tail
     assert not any("moving" in path or "gamma" in path for path in changed), "BatchNormalization stays as it is"
@@ -107,6 +114,7 @@ def test_only_the_tail_and_the_head_change(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("enough")
 def test_every_trial_is_told_and_one_is_chosen(tmp_path: Path) -> None:
     trained_by = course(tmp_path, dataset())
     trained_by.fill(Listening())
@@ -135,6 +143,7 @@ def test_equal_seeds_give_equal_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 60 * 4 * 256])
+@pytest.mark.usefixtures("enough")
 def test_with_less_room_it_does_less_and_says_so(tmp_path: Path, cache_bytes: int) -> None:
     given = dataset()
     trained_by = course(tmp_path, given, cache_bytes=cache_bytes)
@@ -159,6 +168,7 @@ def test_calibration_is_in_the_weights(tmp_path: Path, monkeypatch: pytest.Monke
     np.testing.assert_allclose(after, 1 / (1 + np.exp(-(found.scale * logits + found.shift))), atol=1e-3)
 
 
+@pytest.mark.usefixtures("enough")
 def test_the_live_version_s_weights_are_a_start(tmp_path: Path) -> None:
     given, built = dataset(), build()
     first = small_course(tmp_path, given, built)
