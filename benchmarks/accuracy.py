@@ -1,6 +1,6 @@
 """Is a version by the recipe `best` better than the guide's, better than a linear probe, and made in less time?
 
-usage: KERAS_HOME=... python -m benchmarks.accuracy --photos DATASET      (`make bench-accuracy`, 5 minutes)
+usage: KERAS_HOME=... python -m benchmarks.accuracy --photos DATASET      (`make bench-accuracy`, 6 minutes)
 
 Per seed: the guide as a plain Keras script, Ripen's `best`, and logistic regression on the pooled features (L2 by cross
 validation), each on DATASET/train, with MobileNet 0.25 and ImageNet weights; all judged on DATASET/validation, which
