@@ -60,7 +60,7 @@ class Recipe:
         preprocessing: inside the model, before the backbone.
         pooling: `flatten` or `average`.
         dense_units: width of the hidden Dense layer.
-        head_epochs: epochs with the backbone frozen.
+        head_epochs: epochs with the backbone frozen; `best` fits a linear probe in their place.
         tail_layers: how many of the backbone's last layers are unfrozen afterwards; None (`best` only) tries several.
         tail_epochs: epochs with them unfrozen. A network trained whole runs head_epochs + tail_epochs.
         batch_size: images per step.

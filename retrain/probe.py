@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from contract.errors import InvalidDataset
 from retrain.evaluation import Labels, Probabilities, log_loss
 
 Features = NDArray[np.float32]  # (V, N, F): views, images, numbers
@@ -65,11 +66,14 @@ def fit(
         strengths: that are tried.
 
     Raises:
-        ValueError: a class has fewer than two groups, so that nothing can be left out.
+        InvalidDataset: a class has fewer than two groups, so that nothing can be left out.
     """
     least = min(len({group for group, label in zip(groups, labels, strict=True) if label == each}) for each in (0, 1))
     if least < 2:
-        raise ValueError(f"A class has {least} groups of images; a probe needs at least two.")
+        raise InvalidDataset(
+            f"A class has {least} group of training images: all look the same, or were given one group. The recipe "
+            "`best` needs at least two; add different images, or train with the recipe `guide`."
+        )
     folds = StratifiedGroupKFold(min(FOLDS, least), shuffle=True, random_state=seed)
     splits = list(folds.split(features[0], labels, groups))
     views, images, numbers = features.shape

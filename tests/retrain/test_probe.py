@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from contract.errors import InvalidDataset
 from retrain import probe
 from retrain.evaluation import log_loss
 
@@ -71,7 +72,7 @@ def test_equal_seeds_give_equal_probes() -> None:
 
 def test_a_class_of_one_group_cannot_be_probed() -> None:
     features, labels = drawn(8, 6)
-    with pytest.raises(ValueError, match="has 1 groups"):
+    with pytest.raises(InvalidDataset, match="has 1 group of training images"):
         probe.fit(features[None], labels, ["a", "b", "a", "c", "a", "d"], seed=0)
 
 
