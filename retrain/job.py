@@ -129,10 +129,11 @@ def load_dataset(
     decoded = datasets.load(collection, around.storage, size, around.limits)
     report.say(f"comparing {len(decoded.examples)} images")
     settlement = settling.settle_newcomers(decoded)
-    dataset = datasets.divide(decoded, settlement)  # first: what cannot be trained on settles nothing
+    report.warn(*settling.describe(settlement))  # first: it may be why a bucket is empty
+    dataset = datasets.divide(decoded, settlement)  # then: what cannot be trained on settles nothing
     newcomers = settling.newcomers(decoded, settlement)
     around.database.settle_examples(job.id, attempt=job.attempt, examples=newcomers)
-    report.warn(*dataset.warnings, *settling.describe(settlement))
+    report.warn(*dataset.warnings)
     return dataset
 
 

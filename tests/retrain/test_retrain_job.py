@@ -213,6 +213,24 @@ def test_a_job_that_cannot_train_settles_nothing(tmp_path: Path) -> None:
     assert not any(one.settled for one in planted.database.list_examples("default"))
 
 
+def test_things_before_one_camera_are_one_group_and_the_job_says_so(tmp_path: Path) -> None:
+    """All pictures look the same, so that no bucket but one has any: a person hears why, and what to do."""
+    planted = orchard.plant(tmp_path, {})
+    scene = decode(draw_jpeg(next(iter(sample_pictures()))), LIMITS)
+    random = np.random.default_rng(0)
+    for number in range(40):
+        seen = np.clip(scene + random.normal(0, 4, scene.shape), 0, 255).astype(np.uint8)
+        data = cv2.imencode(".png", seen[:, :, ::-1])[1].tobytes()
+        planted.add(data, orchard.CLASSES[number % 2], None, key="0" * 32)
+    job = planted.claim()
+    assert run(job, around(planted)) is JobState.FAILED
+    failed = planted.job(job)
+    assert failed.failure is not None
+    assert failed.failure.code == "invalid_dataset"
+    assert any("40 of 40 images are one group" in warning for warning in failed.progress.warnings)
+    assert any("give each thing a `group` of its own" in warning for warning in failed.progress.warnings)
+
+
 def test_a_job_that_lost_its_lease_settles_nothing(tmp_path: Path) -> None:
     planted = orchard.plant(tmp_path)
     job = planted.claim()
